@@ -44,7 +44,8 @@ class Shape {
   int rank_ = 0;
 };
 
-/// A contiguous tensor somewhere in a device's memory, not owned. An empty reference (no data) means "absent".
+/// A contiguous tensor somewhere in a device's memory, not owned. An empty reference (no data) means
+/// "absent".
 template <class Void>
 struct BasicTensorRef {
   Void* data = nullptr;
@@ -55,8 +56,8 @@ struct BasicTensorRef {
   BasicTensorRef(Void* data, DType dtype, const Shape& shape) : data(data), dtype(dtype), shape(shape) {}
   /// A writable reference is a readable one.
   template <class Other>
-    requires(std::is_const_v<Void> && !std::is_const_v<Other>)
-  BasicTensorRef(const BasicTensorRef<Other>& r) : data(r.data), dtype(r.dtype), shape(r.shape) {}
+  requires(std::is_const_v<Void> && !std::is_const_v<Other>) BasicTensorRef(const BasicTensorRef<Other>& r)
+      : data(r.data), dtype(r.dtype), shape(r.shape) {}
 
   explicit operator bool() const { return data != nullptr; }
   int64_t numel() const { return shape.numel(); }
