@@ -1,0 +1,18 @@
+// Differentiable elementwise functions.
+#pragma once
+
+#include "engine/autograd/tape.h"
+
+namespace imago {
+
+Tensor silu(const Tensor& x);  // x sigmoid(x)
+Tensor add(const Tensor& a, const Tensor& b, float alpha = 1,
+           float beta = 1);                           // alpha a + beta b, equal shapes
+Tensor scale(const Tensor& x, float factor);          // factor x
+Tensor cast(const Tensor& x, DType dtype);            // same values, another float type
+Tensor reshape(const Tensor& x, const Shape& shape);  // same elements, another shape
+
+/// Inverted dropout (Srivastava 2014): zero with probability p, else x / (1 - p). x [N,...], key.ids [N].
+Tensor dropout(const Tensor& x, float p, const RandomKey& key);
+
+}  // namespace imago

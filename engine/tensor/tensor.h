@@ -1,0 +1,98 @@
+// Tensor: a handle to storage, shape, element type and device; and, while gradients are recorded, to the node
+// that made it.
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "engine/tensor/device.h"
+#include "kernels/tensor_ref.h"
+
+namespace imago {
+
+struct Storage;     // a block of a device's memory, freed with its last tensor
+struct TensorImpl;  // what the handle points to
+struct Node;        // see engine/autograd/tape.h
+
+/// Copying a Tensor copies the handle, not the elements. Always contiguous; images are [N,H,W,C].
+class Tensor {
+ public:
+  Tensor() = default;  // undefined: "no tensor"
+
+  bool defined() const { return impl_ != nullptr; }
+  explicit operator bool() const { return defined(); }
+
+  const Shape& shape() const;
+  int64_t dim(int i) const { return shape()[i]; }  // negative i counts from the end
+  int64_t numel() const { return shape().numel(); }
+  DType dtype() const;
+  Device device() const;
+  void* data() const;  // on the device
+  template <class T>
+  T* as() const {
+    return static_cast<T*>(data());
+  }
+
+  /// What kernels take. An undefined tensor gives an empty reference.
+  TensorRef ref() const;
+  operator TensorRef() const { return ref(); }
+  operator ConstTensorRef() const { return ref(); }
+
+  /// The same elements under another shape of equal size; not differentiable (see ops/shape.h: reshape).
+  Tensor view(const Shape& shape) const;
+  /// `shape` from element `offset` on, in the same storage.
+  Tensor slice(int64_t offset, const Shape& shape) const;
+  /// The same elements, cut off from the tape.
+  Tensor detach() const;
+
+  // ---- Gradients ----
+  /// True for leaves that want a gradient and for everything computed from them while recording.
+  bool requires_grad() const;
+  Tensor& set_requires_grad(bool wanted);
+  /// The gradient of a leaf: where backward() adds. Undefined until then, unless it was set.
+  Tensor grad() const;
+  void set_grad(const Tensor& grad);
+
+  /// True if no other handle shares this tensor's memory: then it may be written in place.
+  bool unshared() const;
+  std::shared_ptr<Node> node() const;
+  void set_node(std::shared_ptr<Node> node);
+
+ private:
+  friend Tensor make_tensor(std::shared_ptr<Storage>, size_t, const Shape&, DType, Device);
+  std::shared_ptr<TensorImpl> impl_;
+};
+
+// ---- Making tensors ----
+Tensor empty(const Shape& shape, DType dtype, Device device);  // contents undefined
+Tensor empty_like(const Tensor& x);
+Tensor zeros(const Shape& shape, DType dtype, Device device);
+/// Copies numel elements from host memory.
+Tensor from_host(const void* host, const Shape& shape, DType dtype, Device device);
+template <class T>
+Tensor from_vector(const std::vector<T>& host, const Shape& shape, Device device) {
+  check(static_cast<int64_t>(host.size()) == shape.numel(), "from_vector: ", host.size(), " elements for ",
+        shape.to_string());
+  return from_host(host.data(), shape, dtype_of<T>, device);
+}
+
+// ---- Leaving the device ----
+void to_host(const Tensor& x, void* host);  // numel elements of x's type
+/// The elements as T, which must be x's type.
+template <class T>
+std::vector<T> to_vector(const Tensor& x) {
+  check(x.dtype() == dtype_of<T>, "to_vector: the tensor is ", name_of(x.dtype()), ", not ",
+        name_of(dtype_of<T>));
+  std::vector<T> host(static_cast<size_t>(x.numel()));
+  to_host(x, host.data());
+  return host;
+}
+
+/// Overwrites x's elements from host memory.
+void upload(const void* host, const Tensor& x);
+
+inline Backend& backend_of(const Tensor& x) {
+  return backend_of(x.device());
+}
+
+}  // namespace imago
