@@ -1,0 +1,26 @@
+// Writing PNG pictures, and laying many out in a grid.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <span>
+#include <string>
+
+#include "engine/data/picture.h"
+
+namespace imago {
+
+/// The bytes of a PNG file. pixels [H,W,C], C = 1 (grey), 3 (RGB) or 4 (RGBA).
+std::string encode_png(std::span<const uint8_t> pixels, int height, int width, int channels);
+
+/// encode_png into a file, atomically.
+void write_png(const std::filesystem::path& path, std::span<const uint8_t> pixels, int height, int width,
+               int channels);
+void write_png(const std::filesystem::path& path, const Picture& picture);
+
+/// Lays N pictures [N,H,W,C] out row by row with `columns` in a row (fewer if N is smaller) and `gap` white
+/// pixels between neighbours; places of the last row that stay empty are white.
+Picture tile_pictures(std::span<const uint8_t> pixels, int count, int height, int width, int channels,
+                      int columns, int gap = 2);
+
+}  // namespace imago
