@@ -31,8 +31,9 @@ class FlatParameters {
   void initialize(uint64_t seed);
 
   const std::vector<Entry>& entries() const { return entries_; }
-  int64_t count() const { return count_; }    // parameters
-  int64_t padded() const { return padded_; }  // elements of each flat buffer
+  int64_t count() const { return count_; }          // parameters
+  int64_t padded() const { return padded_; }        // elements of each flat buffer
+  int64_t trainable() const { return trainable_; }  // of them, those that training changes: the front
   const Options& options() const { return options_; }
 
   const Tensor& values() const { return values_; }        // [padded], the master copy
@@ -63,7 +64,7 @@ class FlatParameters {
 
   Options options_;
   std::vector<Entry> entries_;
-  int64_t count_ = 0, padded_ = 0;
+  int64_t count_ = 0, padded_ = 0, trainable_ = 0;
   Tensor values_, gradients_, compute_;
 };
 

@@ -1,0 +1,55 @@
+#include "engine/optim/adamw.h"
+
+#include <cmath>
+
+#include "engine/tensor/allocator.h"
+
+namespace imago {
+
+AdamW::AdamW(FlatParameters& parameters, const Options& options)
+    : parameters_(parameters),
+      options_(options),
+      m_(parameters.make_buffer()),
+      v_(parameters.make_buffer()),
+      norm_(zeros({1}, DType::kFloat32, parameters.options().device)),
+      step_(empty({sizeof(AdamWStep)}, DType::kUInt8, parameters.options().device)) {
+  if (options.ema) ema_ = parameters.make_buffer();
+}
+
+void AdamW::start_ema() {
+  if (ema_) backend_of(ema_).copy(parameters_.values(), ema_);
+}
+
+void AdamW::step(double learning_rate) {
+  ++steps_;
+  AdamWStep s;
+  s.learning_rate = static_cast<float>(learning_rate);
+  s.beta1 = static_cast<float>(options_.beta1);
+  s.beta2 = static_cast<float>(options_.beta2);
+  s.epsilon = static_cast<float>(options_.epsilon);
+  s.weight_decay = static_cast<float>(options_.weight_decay);
+  s.correction1 = static_cast<float>(1 - std::pow(options_.beta1, static_cast<double>(steps_)));
+  s.correction2 = static_cast<float>(1 - std::pow(options_.beta2, static_cast<double>(steps_)));
+  s.max_grad_norm = static_cast<float>(options_.max_grad_norm);
+  s.ema_decay = options_.ema ? static_cast<float>(options_.ema->decay(steps_)) : 0;
+  upload(&s, step_);
+
+  const auto front = [this](const Tensor& flat) {  // what training changes
+    return flat ? flat.slice(0, {parameters_.trainable()}) : flat;
+  };
+  Backend& backend = backend_of(m_);
+  const Tensor gradients = front(parameters_.gradients());
+  {
+    ScratchSpace scratch(m_.device());
+    backend.norm(gradients, norm_, scratch);
+  }
+  const bool copy = parameters_.options().compute == DType::kBFloat16;
+  backend.adamw(gradients, norm_, step_, front(parameters_.values()), front(m_), front(v_), front(ema_),
+                copy ? front(parameters_.compute()) : Tensor());
+}
+
+double AdamW::grad_norm() const {
+  return to_vector<float>(norm_)[0];
+}
+
+}  // namespace imago
