@@ -15,8 +15,9 @@ namespace imago {
 /// What a folder says, and where its weights lie: construct a UNet and FlatParameters, then load_weights(weights, ...).
 struct PipelineFolder {
   UNetConfig unet;
-  SchedulerConfig scheduler;       // the defaults (DDPM, linear) where the folder has none: then there is a warning
-  std::filesystem::path weights;   // a safetensors file
+  SchedulerConfig
+      scheduler;  // the defaults (DDPM, linear) where the folder has none: then there is a warning
+  std::filesystem::path weights;  // a safetensors file
   std::vector<std::string> warnings;
 };
 
@@ -27,13 +28,14 @@ PipelineFolder read_pipeline_folder(const std::filesystem::path& folder);
 
 /// Writes into `folder` (made if missing; its other files stay): unet/ and scheduler/ each in one step, model_index.json
 /// last. Every file is on the disk when this returns. `flat`: parameters.values() or an EMA buffer.
-void write_pipeline_folder(const std::filesystem::path& folder, const UNetConfig& unet, const SchedulerConfig& scheduler,
-                           const FlatParameters& parameters, const Tensor& flat);
+void write_pipeline_folder(const std::filesystem::path& folder, const UNetConfig& unet,
+                           const SchedulerConfig& scheduler, const FlatParameters& parameters,
+                           const Tensor& flat);
 
 /// One model alone: config.json and diffusion_pytorch_model.safetensors, as in unet/ (and unet_ema/ of checkpoints),
 /// replaced in one step.
-void write_unet_folder(const std::filesystem::path& folder, const UNetConfig& unet, const FlatParameters& parameters,
-                       const Tensor& flat);
+void write_unet_folder(const std::filesystem::path& folder, const UNetConfig& unet,
+                       const FlatParameters& parameters, const Tensor& flat);
 
 /// config.json of a model folder, a pipeline folder (its unet/), or a JSON file itself: `--model_config_name_or_path`.
 UNetConfig read_unet_config_anywhere(const std::filesystem::path& path, std::vector<std::string>& warnings);

@@ -36,7 +36,8 @@ class Scheduler {
 /// next time of the list; noise with the variance of config.variance_type where t > 0 (Ho 2020, equation 7).
 class DdpmScheduler final : public Scheduler {
  public:
-  DdpmScheduler(const SchedulerConfig& config, int num_inference_steps) : Scheduler(config, num_inference_steps) {}
+  DdpmScheduler(const SchedulerConfig& config, int num_inference_steps)
+      : Scheduler(config, num_inference_steps) {}
   SamplerStep step(int i) const override;
   /// The variance of the noise at step i (for fixed_small_log, as in diffusers, its square root).
   float variance(int i) const;
@@ -64,6 +65,7 @@ class DdimScheduler final : public Scheduler {
 };
 
 /// The scheduler that config.kind names; eta concerns DDIM only. num_inference_steps outside 1 .. T is bad input.
-std::unique_ptr<Scheduler> make_scheduler(const SchedulerConfig& config, int num_inference_steps, double eta = 0);
+std::unique_ptr<Scheduler> make_scheduler(const SchedulerConfig& config, int num_inference_steps,
+                                          double eta = 0);
 
 }  // namespace imago

@@ -21,15 +21,15 @@ struct SchedulerConfig {
   enum class Kind { kDdpm, kDdim } kind = Kind::kDdpm;
   NoiseScheduleConfig noise;
   PredictionType prediction_type = PredictionType::kEpsilon;
-  bool clip_sample = true;                   // clamp the predicted x_0 to +-clip_sample_range
+  bool clip_sample = true;  // clamp the predicted x_0 to +-clip_sample_range
   double clip_sample_range = 1;
-  bool thresholding = false;                 // Saharia 2022: clamp by a quantile of each picture instead
+  bool thresholding = false;  // Saharia 2022: clamp by a quantile of each picture instead
   double dynamic_thresholding_ratio = 0.995;
   double sample_max_value = 1;
-  std::string timestep_spacing = "leading";  // leading | linspace | trailing
-  int steps_offset = 0;                      // added to the steps of "leading"
-  std::string variance_type = "fixed_small"; // DDPM: fixed_small | fixed_small_log | fixed_large
-  bool set_alpha_to_one = true;              // DDIM: alpha_bar behind the last step is 1, not alpha_bar_0
+  std::string timestep_spacing = "leading";   // leading | linspace | trailing
+  int steps_offset = 0;                       // added to the steps of "leading"
+  std::string variance_type = "fixed_small";  // DDPM: fixed_small | fixed_small_log | fixed_large
+  bool set_alpha_to_one = true;               // DDIM: alpha_bar behind the last step is 1, not alpha_bar_0
 
   bool operator==(const SchedulerConfig&) const = default;
 };

@@ -15,7 +15,8 @@ struct BlockBuilder {
   explicit BlockBuilder(const UNetConfig& config) : config(config) {}
   std::unique_ptr<ResnetBlock> resnet(int64_t in, int64_t out, Resample resample = Resample::kNone,
                                       double output_scale_factor = 1);
-  std::unique_ptr<SelfAttention> attention(int64_t channels, int groups, double output_scale_factor = 1) const;
+  std::unique_ptr<SelfAttention> attention(int64_t channels, int groups,
+                                           double output_scale_factor = 1) const;
 
   const UNetConfig& config;
   uint32_t dropout_layers = 0;
@@ -32,7 +33,7 @@ class DownBlock : public Module {
  private:
   std::vector<std::unique_ptr<SelfAttention>> attentions_;  // as many as resnets, or none
   std::vector<std::unique_ptr<ResnetBlock>> resnets_;
-  std::unique_ptr<Downsample> downsample_;           // one of these two, or none
+  std::unique_ptr<Downsample> downsample_;  // one of these two, or none
   std::unique_ptr<ResnetBlock> downsample_resnet_;
 };
 
@@ -58,7 +59,7 @@ class UpBlock : public Module {
  private:
   std::vector<std::unique_ptr<SelfAttention>> attentions_;  // as many as resnets, or none
   std::vector<std::unique_ptr<ResnetBlock>> resnets_;
-  std::unique_ptr<Upsample> upsample_;             // one of these two, or none
+  std::unique_ptr<Upsample> upsample_;  // one of these two, or none
   std::unique_ptr<ResnetBlock> upsample_resnet_;
 };
 
