@@ -1,0 +1,121 @@
+// The arithmetic of diffusion itself: noise, the forward process, the loss and the sampler's update.
+#include <algorithm>
+
+#include "kernels/philox.h"
+#include "kernels/reference/reference_backend.h"
+#include "kernels/reference/types.h"
+
+namespace imago {
+
+using namespace reference;
+
+namespace {
+
+/// f(n, i, z) for every element i of a batch, where z ~ N(0,1) is the number that `key` gives element
+/// e = i - n M of picture n. M elements a picture.
+template <class F>
+void for_each_with_noise(const RandomKey& key, const Shape& shape, F&& f) {
+  const int64_t pictures = shape[0], elements = pictures ? shape.numel() / pictures : 0;
+  for (int64_t n = 0; n < pictures; ++n) {
+    const int64_t id = key.ids.as<int64_t>()[n];
+    for (int64_t e = 0; e < elements; ++e) {
+      f(n, n * elements + e, static_cast<double>(normal_at(key.seed, key.stream, id, e)));
+    }
+  }
+}
+
+/// A pixel in [-1,1]: bytes are scaled, floats are taken as they are.
+double pixel(uint8_t v) {
+  return v / 127.5 - 1;
+}
+template <class T>
+double pixel(T v) {
+  return v;
+}
+
+// xt = c0 x0 + c1 e,  target = c2 x0 + c3 e  (Ho 2020, eq. 4, with c0 = sqrt(alpha_bar), c1 = sqrt(1 -
+// alpha_bar); c2 and c3 choose between predicting e, x0 and v, Salimans 2022)
+template <class X, class T>
+void q_sample_pictures(const X* x0, ConstTensorRef coefficients, const RandomKey& key, const Shape& shape,
+                       T* xt, VectorOf<T>* target) {
+  for_each_with_noise(key, shape, [&](int64_t n, int64_t i, double e) {
+    auto c = [&](int64_t which) { return number_at(coefficients, 4 * n + which); };
+    xt[i] = static_cast<T>(c(0) * pixel(x0[i]) + c(1) * e);
+    target[i] = static_cast<VectorOf<T>>(c(2) * pixel(x0[i]) + c(3) * e);
+  });
+}
+
+template <class T>
+void sampler_update(const VectorOf<T>* x, const T* m, const SamplerStep& s, const RandomKey& key,
+                    const Shape& shape, VectorOf<T>* y) {
+  const double clip = s.clip;
+  for_each_with_noise(key, shape, [&](int64_t, int64_t i, double z) {
+    double x0 = static_cast<double>(s.x0_x) * x[i] + static_cast<double>(s.x0_m) * m[i];
+    if (clip > 0) x0 = std::clamp(x0, -clip, clip);
+    y[i] = static_cast<VectorOf<T>>(static_cast<double>(s.y_x) * x[i] + static_cast<double>(s.y_m) * m[i] +
+                                    s.y_x0 * x0 + s.sigma * z);
+  });
+}
+
+}  // namespace
+
+void ReferenceBackend::normal(const RandomKey& key, TensorRef y) {
+  dispatch("normal", y.dtype, [&]<class T>() {
+    for_each_with_noise(key, y.shape,
+                        [&](int64_t, int64_t i, double z) { y.as<T>()[i] = static_cast<T>(z); });
+  });
+}
+
+void ReferenceBackend::q_sample(ConstTensorRef x0, ConstTensorRef coefficients, const RandomKey& key,
+                                TensorRef xt, TensorRef target) {
+  dispatch_any("q_sample", x0.dtype, [&]<class X>() {
+    dispatch("q_sample", xt.dtype, [&]<class T>() {
+      q_sample_pictures(x0.as<X>(), coefficients, key, x0.shape, xt.as<T>(), target.as<VectorOf<T>>());
+    });
+  });
+}
+
+// loss[n] = weight[n] / M * sum_i (prediction_i - target_i)^2
+void ReferenceBackend::mse_loss(ConstTensorRef prediction, ConstTensorRef target, ConstTensorRef weight,
+                                TensorRef loss) {
+  const int64_t pictures = prediction.shape[0], elements = prediction.numel() / pictures;
+  dispatch("mse_loss", prediction.dtype, [&]<class T>() {
+    using V = VectorOf<T>;
+    for (int64_t n = 0; n < pictures; ++n) {
+      double sum = 0;
+      for (int64_t i = n * elements; i < (n + 1) * elements; ++i) {
+        const double difference = prediction.as<T>()[i] - static_cast<double>(target.as<V>()[i]);
+        sum += difference * difference;
+      }
+      loss.as<V>()[n] = static_cast<V>(weight.as<V>()[n] * sum / static_cast<double>(elements));
+    }
+  });
+}
+
+// dprediction_i = dloss[n] weight[n] 2/M (prediction_i - target_i)
+void ReferenceBackend::mse_loss_backward(ConstTensorRef dloss, ConstTensorRef prediction,
+                                         ConstTensorRef target, ConstTensorRef weight,
+                                         TensorRef dprediction) {
+  const int64_t pictures = prediction.shape[0], elements = prediction.numel() / pictures;
+  dispatch("mse_loss_backward", prediction.dtype, [&]<class T>() {
+    using V = VectorOf<T>;
+    for (int64_t n = 0; n < pictures; ++n) {
+      const double factor =
+          static_cast<double>(dloss.as<V>()[n]) * weight.as<V>()[n] * 2 / static_cast<double>(elements);
+      for (int64_t i = n * elements; i < (n + 1) * elements; ++i) {
+        const double difference = prediction.as<T>()[i] - static_cast<double>(target.as<V>()[i]);
+        dprediction.as<T>()[i] = static_cast<T>(factor * difference);
+      }
+    }
+  });
+}
+
+void ReferenceBackend::sampler_step(ConstTensorRef x, ConstTensorRef m, const SamplerStep& step,
+                                    const RandomKey& key, TensorRef y) {
+  dispatch("sampler_step", m.dtype, [&]<class T>() {
+    using V = VectorOf<T>;
+    sampler_update(x.as<V>(), m.as<T>(), step, key, x.shape, y.as<V>());
+  });
+}
+
+}  // namespace imago
