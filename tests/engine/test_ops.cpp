@@ -36,7 +36,9 @@ TEST(Ops, DropoutUsesOneMaskForwardAndBackward) {
   int zeros = 0;
   for (size_t i = 0; i < y.size(); ++i) {
     zeros += y[i] == 0;
-    if (y[i] != 0) EXPECT_NEAR(y[i], in[i] / 0.75, 1e-12);
+    if (y[i] != 0) {
+      EXPECT_NEAR(y[i], in[i] / 0.75, 1e-12);
+    }
   }
   EXPECT_GT(zeros, 128 / 4 - 20);  // binomial(128, 1/4): mean 32, deviation 4.9
   EXPECT_LT(zeros, 128 / 4 + 20);
