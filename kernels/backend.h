@@ -215,6 +215,12 @@ class Backend {
 Backend& reference_backend();
 /// oneDNN for convolution and matrix products, our own loops for the rest; float32 and bfloat16.
 Backend& cpu_backend();
+/// Our own CUDA kernels on the first NVIDIA GPU (compute capability 8.0 or newer), float32 and bfloat16; null
+/// where there is no GPU, no driver, or where this build has no CUDA compiler.
+Backend* cuda_backend();
+/// The same kernels compiled for the host and emulated, thread by thread: to test and to debug them. Defined in
+/// the library imago_cuda_on_cpu.
+Backend& cuda_on_cpu_backend();
 /// Computes nothing and counts: floating-point operations and bytes, for `--plan`. See
 /// kernels/plan/plan_backend.h.
 Backend& plan_backend();

@@ -1,0 +1,108 @@
+// The GPU as a Backend: one device, one stream, our own kernels.
+#pragma once
+
+#include <array>
+#include <mutex>
+
+#include "kernels/backend.h"
+#include "kernels/cuda/gpu.h"
+
+namespace imago::IMAGO_CUDA_NAMESPACE {
+
+/// Copies host memory to the device in stream order through two pinned buffers, so that the caller may reuse
+/// its memory at once and the copy of one chunk overlaps the filling of the next.
+class StagedUpload {
+ public:
+  ~StagedUpload();
+  void operator()(cudaStream_t stream, void* device, const void* host, size_t bytes);
+
+ private:
+  static constexpr size_t kChunk = 4 << 20;  // bytes: long enough to run at PCIe's full rate
+  struct Slot {
+    void* pinned = nullptr;
+    cudaEvent_t copied = nullptr;  // the device has read the buffer
+  };
+  std::array<Slot, 2> slots_;
+  int next_ = 0;
+  std::mutex mutex_;
+};
+
+/// Every operation of kernels/backend.h in float32 and bfloat16, by the launchers of this folder. Operations
+/// return as soon as they are enqueued; download() and synchronize() wait.
+class CudaBackend : public Backend {
+ public:
+  explicit CudaBackend(int device = 0);
+  ~CudaBackend() override;
+
+  const Gpu& gpu() const { return gpu_; }
+  /// Bytes free and in total on the device, for messages.
+  std::array<size_t, 2> memory() const;
+
+  const char* name() const override;  // "cuda", or "cuda_on_cpu" where the kernels run in emulation
+  bool supports(DType activations) const override {
+    return activations == DType::kFloat32 || activations == DType::kBFloat16;
+  }
+
+  void* allocate(size_t bytes) override;
+  void deallocate(void* p, size_t bytes) override;
+  void upload(void* device, const void* host, size_t bytes) override;
+  void download(void* host, const void* device, size_t bytes) override;
+  void synchronize() override;
+
+  void fill(TensorRef y, double value) override;
+  void copy(ConstTensorRef x, TensorRef y) override;
+  void add(ConstTensorRef a, float alpha, ConstTensorRef b, float beta, TensorRef y) override;
+  void silu(ConstTensorRef x, TensorRef y) override;
+  void silu_backward(ConstTensorRef dy, ConstTensorRef x, TensorRef dx) override;
+  void dropout(ConstTensorRef x, float p, const RandomKey& key, TensorRef y) override;
+
+  void conv2d(const Concat& x, ConstTensorRef w, const Conv2dGeometry& geometry,
+              const Conv2dEpilogue& epilogue, TensorRef y, Workspace& workspace) override;
+  void conv2d_dgrad(ConstTensorRef dy, ConstTensorRef w, const Conv2dGeometry& geometry, float scale,
+                    const ConcatOut& dx, Workspace& workspace) override;
+  void conv2d_wgrad(const Concat& x, ConstTensorRef dy, const Conv2dGeometry& geometry, float scale,
+                    TensorRef dw, Workspace& workspace) override;
+  void bias_grad(ConstTensorRef dy, float scale, TensorRef dbias, TensorRef dper_image,
+                 Workspace& workspace) override;
+
+  void group_norm(const Concat& x, ConstTensorRef gamma, ConstTensorRef beta, ConstTensorRef scale_shift,
+                  const GroupNormConfig& config, TensorRef y, TensorRef statistics,
+                  Workspace& workspace) override;
+  void group_norm_backward(ConstTensorRef dy, const Concat& x, ConstTensorRef gamma, ConstTensorRef beta,
+                           ConstTensorRef scale_shift, ConstTensorRef statistics,
+                           const GroupNormConfig& config, const ConcatOut& dx, TensorRef dgamma,
+                           TensorRef dbeta, TensorRef dscale_shift, Workspace& workspace) override;
+
+  void attention(ConstTensorRef q, ConstTensorRef k, ConstTensorRef v, int heads, float scale, TensorRef y,
+                 TensorRef lse, Workspace& workspace) override;
+  void attention_backward(ConstTensorRef dy, ConstTensorRef q, ConstTensorRef k, ConstTensorRef v,
+                          ConstTensorRef y, ConstTensorRef lse, int heads, float scale, TensorRef dq,
+                          TensorRef dk, TensorRef dv, Workspace& workspace) override;
+
+  void upsample2x(ConstTensorRef x, float scale, TensorRef y) override;
+  void sum_pool2x(ConstTensorRef x, float scale, TensorRef y) override;
+
+  void sinusoid(ConstTensorRef t, ConstTensorRef frequencies, bool cos_first, TensorRef y) override;
+  void embedding(ConstTensorRef table, ConstTensorRef index, TensorRef y) override;
+  void embedding_backward(ConstTensorRef dy, ConstTensorRef index, TensorRef dtable) override;
+
+  void normal(const RandomKey& key, TensorRef y) override;
+  void q_sample(ConstTensorRef x0, ConstTensorRef coefficients, const RandomKey& key, TensorRef xt,
+                TensorRef target) override;
+  void mse_loss(ConstTensorRef prediction, ConstTensorRef target, ConstTensorRef weight,
+                TensorRef loss) override;
+  void mse_loss_backward(ConstTensorRef dloss, ConstTensorRef prediction, ConstTensorRef target,
+                         ConstTensorRef weight, TensorRef dprediction) override;
+  void sampler_step(ConstTensorRef x, ConstTensorRef m, const SamplerStep& step, const RandomKey& key,
+                    TensorRef y) override;
+
+  void norm(ConstTensorRef x, TensorRef y, Workspace& workspace) override;
+  void adamw(ConstTensorRef g, ConstTensorRef grad_norm, ConstTensorRef step, TensorRef p, TensorRef m,
+             TensorRef v, TensorRef ema, TensorRef p_bf16) override;
+
+ private:
+  Gpu gpu_;
+  StagedUpload staged_upload_;
+};
+
+}  // namespace imago::IMAGO_CUDA_NAMESPACE

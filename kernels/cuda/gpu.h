@@ -1,0 +1,28 @@
+// What a launcher needs to know about the GPU besides its operands, and how CUDA's error codes become messages.
+#pragma once
+
+#include <cstddef>
+
+#include "kernels/cuda/launch.h"
+#include "kernels/error.h"
+
+namespace imago::IMAGO_CUDA_NAMESPACE {
+
+/// One device and the one stream on which all its work is ordered.
+struct Gpu {
+  cudaStream_t stream = nullptr;
+  int sms = 1;              // streaming multiprocessors: how many tiles fill the chip
+  int capability = 80;      // 10 * major + minor: 80 A100, 89 RTX 40, 90 H100, 120 RTX 50
+  size_t shared_bytes = 0;  // the most shared memory a block can have
+};
+
+/// "out of GPU memory (cudaMalloc): 12.0 MiB of 79.2 GiB are free; ..." or "cudaMalloc: an illegal ...".
+[[noreturn]] void cuda_failure(cudaError_t error, const char* call);
+
+/// Throws unless the call succeeded; the message names the call and says what to do.
+inline void checked(cudaError_t error, const char* call) {
+  if (error != cudaSuccess) cuda_failure(error, call);
+}
+#define IMAGO_CUDA(call) ::imago::IMAGO_CUDA_NAMESPACE::checked((call), #call)
+
+}  // namespace imago::IMAGO_CUDA_NAMESPACE
