@@ -32,14 +32,13 @@ class JsonFields {
 
   /// Bad input "FILE: KEY: expected WHAT, not VALUE".
   [[noreturn]] void refuse(const char* key, const std::string& expected);
-  /// Bad input "FILE: KEY: "VALUE" is not supported (supported: ...)" unless value is among `supported`.
-  void require(const char* key, const std::string& value, std::initializer_list<const char*> supported) const;
-
   /// One warning for each key that nobody asked for.
   std::vector<std::string> unknown_keys() const;
   const std::string& file() const { return file_; }
 
  private:
+  template <class T>
+  void read_value(const char* key, T& value);
   template <class T>
   void read_optional(const char* key, std::optional<T>& value);
 
@@ -47,5 +46,9 @@ class JsonFields {
   std::string file_;
   std::set<std::string> seen_, defaults_;
 };
+
+/// Bad input "FILE: KEY: "VALUE" is not supported (supported: ...)" unless value is among `supported`.
+void require_supported(const std::string& file, const std::string& key, const std::string& value,
+                       std::initializer_list<const char*> supported);
 
 }  // namespace imago

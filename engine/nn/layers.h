@@ -26,9 +26,9 @@ class Conv2d : public Module {
   Conv2d(int64_t in, int64_t out, int filter) : Conv2d(in, out, filter, Conv2dGeometry::same(filter)) {}
   /// What is added besides the bias; all parts may be left out.
   struct Extras {
-    Tensor skip;            // a second source, concatenated behind x along channels
-    Tensor per_image_bias;  // [N,out]
-    Tensor residual;        // [N,Ho,Wo,out]
+    Tensor skip = {};            // a second source, concatenated behind x along channels
+    Tensor per_image_bias = {};  // [N,out]
+    Tensor residual = {};        // [N,Ho,Wo,out]
     float scale = 1;
   };
   Tensor forward(const Tensor& x, const Extras& extras);  // [N,H,W,in] -> [N,Ho,Wo,out]

@@ -26,9 +26,12 @@ class Scheduler {
   float alpha_bar(int t, float before_first) const { return t < 0 ? before_first : schedule_.alpha_bar(t); }
   /// x_0 = x0_x x + x0_m m by the prediction type, and the clipping; the rest zero.
   SamplerStep predict_x0(float alpha_bar) const;
+  /// The time that follows the i-th, -1 after the last.
+  int previous(int i) const { return i + 1 < steps() ? timesteps_[i + 1] : -1; }
 
   SchedulerConfig config_;
   NoiseSchedule schedule_;
+  int requested_;  // num_inference_steps
   std::vector<int> timesteps_;
 };
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <memory>
+#include <vector>
 
 #include "engine/nn/layers.h"
 #include "models/unet/config.h"
@@ -20,14 +21,14 @@ class TimeProjection : public Module {
 
  private:
   Tensor fourier(const Tensor& t, DType dtype) const;
+  Tensor index_of(const Tensor& t) const;
 
   enum class Kind { kPositional, kFourier, kLearned } kind_;
   int64_t width_;
   int freq_shift_;
   bool cos_first_;
-  Parameter weight_;                  // fourier
-  std::unique_ptr<Embedding> table_;  // learned
-  Tensor frequencies_;                // positional: [width/2] on the device of the last call
+  Parameter weight_;    // fourier, learned
+  Tensor frequencies_;  // positional: [width/2] on the device of the last call
 };
 
 /// linear_2(silu(linear_1(x))): [N,in] -> [N,width].
@@ -49,8 +50,11 @@ class ClassEmbedding : public Module {
   Tensor forward(const Tensor& labels, TimeProjection& time_proj, DType dtype);
 
  private:
-  std::unique_ptr<Embedding> table_;
-  std::unique_ptr<TimestepEmbedding> timestep_;
+  Parameter weight_;                             // the table
+  std::unique_ptr<Linear> linear_1_, linear_2_;  // "timestep"
 };
+
+/// [N] float32 or int32 -> host.
+std::vector<float> host_floats(const Tensor& t);
 
 }  // namespace imago

@@ -30,7 +30,8 @@ class UNet : public Module {
   int64_t parameter_count();
 
  private:
-  Tensor embed(const Tensor& x, const Tensor& timesteps, const Tensor& class_labels);
+  void register_modules();
+  Tensor embed(const Tensor& timesteps, const Tensor& class_labels, DType dtype);
   void check_inputs(const Tensor& x, const Tensor& timesteps, const Tensor& class_labels) const;
 
   UNetConfig config_;
@@ -46,7 +47,10 @@ class UNet : public Module {
   std::unique_ptr<Conv2d> conv_out_;
 };
 
-/// [N] timesteps on a device, in the type that the model's time embedding wants.
+/// [N] timesteps on a device, in the type that the model's time embedding wants. Bad input where a learned embedding has
+/// no row for one.
 Tensor timesteps_tensor(const UNetConfig& config, const std::vector<int>& timesteps, Device device);
+/// [N] class labels likewise. Bad input where the model has no such class.
+Tensor class_labels_tensor(const UNetConfig& config, const std::vector<int>& labels, Device device);
 
 }  // namespace imago

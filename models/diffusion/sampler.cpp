@@ -1,0 +1,167 @@
+#include "models/diffusion/sampler.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "engine/ops/elementwise.h"
+#include "engine/random/streams.h"
+
+namespace imago {
+namespace {
+
+// The numpy and torch quantile: linear between the two nearest of the sorted values.
+double quantile(std::vector<double> values, double q) {
+  std::sort(values.begin(), values.end());
+  const double at = q * static_cast<double>(values.size() - 1);
+  const auto low = static_cast<size_t>(at);
+  const size_t high = std::min(low + 1, values.size() - 1);
+  return values[low] + (at - static_cast<double>(low)) * (values[high] - values[low]);
+}
+
+std::vector<double> host_doubles(const Tensor& x) {
+  return to_vector<double>(cast(x, DType::kFloat64));
+}
+
+// Dynamic thresholding (Saharia 2022, section 2.3): s = the quantile of a picture's |x_0|, within [1, sample_max_value];
+// x_0 is clamped to +-s and divided by s. On the host: it sorts.
+Tensor thresholded_step(const Tensor& x, const Tensor& m, const SamplerStep& s, const SchedulerConfig& config,
+                        const RandomKey& key) {
+  const std::vector<double> xs = host_doubles(x), ms = host_doubles(m);
+  std::vector<double> zs(xs.size());
+  if (s.sigma != 0) {
+    const Tensor z = empty_like(x);
+    backend_of(x).normal(key, z);
+    zs = host_doubles(z);
+  }
+  const size_t pictures = static_cast<size_t>(x.dim(0)), size = xs.size() / pictures;
+  std::vector<double> ys(xs.size());
+  for (size_t n = 0; n < pictures; ++n) {
+    std::vector<double> x0(size), magnitude(size);
+    for (size_t i = 0; i < size; ++i) {
+      x0[i] = s.x0_x * xs[n * size + i] + s.x0_m * ms[n * size + i];
+      magnitude[i] = std::abs(x0[i]);
+    }
+    const double limit = std::clamp(quantile(std::move(magnitude), config.dynamic_thresholding_ratio), 1.0,
+                                    config.sample_max_value);
+    for (size_t i = 0; i < size; ++i) {
+      const size_t at = n * size + i;
+      ys[at] = s.y_x * xs[at] + s.y_m * ms[at] + s.y_x0 * std::clamp(x0[i], -limit, limit) / limit +
+               s.sigma * zs[at];
+    }
+  }
+  return cast(from_vector(ys, x.shape(), x.device()), x.dtype());  // [B,H,W,C]
+}
+
+struct Picture {
+  int64_t height, width;
+};
+
+Picture picture_size(const UNet& model, const SampleRequest& r) {
+  const auto& size = model.config().sample_size;
+  Picture p{r.height, r.width};
+  if (p.height == 0 && p.width == 0) {
+    if (!size) bad_input("the model's config.json gives no sample_size: say which size to sample");
+    p = {(*size)[0], (*size)[1]};
+  }
+  model.config().check_resolution(p.height, p.width, "the size to sample");
+  return p;
+}
+
+void check_request(const UNet& model, const SampleRequest& r) {
+  const UNetConfig& c = model.config();
+  if (r.batch_size < 1) bad_input("batch size: expected at least 1, not ", r.batch_size);
+  if (r.ids.empty()) bad_input("number of pictures: expected at least 1");
+  if (c.in_channels != c.out_channels)
+    bad_input("a model with ", c.in_channels, " channels in and ", c.out_channels,
+              " out cannot be sampled from");
+  if (c.time_embedding_type == "fourier")
+    bad_input(
+        "time_embedding_type \"fourier\" divides by the time and cannot be sampled by DDPM or DDIM, whose "
+        "times "
+        "include 0");
+}
+
+// The pictures of one batch, from noise to the end.
+class Batch {
+ public:
+  Batch(UNet& model, const Scheduler& scheduler, const SampleRequest& request, int64_t first, int64_t count)
+      : model_(model), scheduler_(scheduler), request_(request), first_(first), count_(count) {
+    const auto begin = request.ids.begin() + first;
+    ids_ = from_vector(std::vector<int64_t>(begin, begin + count), {count}, request.device);  // [B]
+    if (request.class_labels) labels_ = rows_of(request.class_labels);
+  }
+
+  Tensor start(const Shape& picture) const {  // x_T [B,H,W,C]
+    const DType exact = request_.activations == DType::kFloat64 ? DType::kFloat64 : DType::kFloat32;
+    if (request_.initial_noise) return cast(rows_of(request_.initial_noise), exact);
+    const Tensor x = empty({count_, picture[0], picture[1], picture[2]}, exact, request_.device);
+    backend_of(x).normal({request_.seed, stream(Purpose::kSampleStart), ids_}, x);
+    return x;
+  }
+
+  Tensor step(const Tensor& x, int i) const {  // x [B,H,W,C]
+    const std::vector<int> times(static_cast<size_t>(count_), scheduler_.timesteps()[i]);
+    const Tensor t = timesteps_tensor(model_.config(), times, request_.device);  // [B]
+    const Tensor m = model_.forward(cast(x, request_.activations), t, labels_);  // [B,H,W,C]
+    const SamplerStep s = scheduler_.step(i);
+    const RandomKey key{request_.seed, stream(Purpose::kSampleNoise, static_cast<uint32_t>(i)), ids_};
+    if (scheduler_.config().thresholding) return thresholded_step(x, m, s, scheduler_.config(), key);
+    const Tensor y = empty_like(x);  // [B,H,W,C]
+    backend_of(x).sampler_step(x, m, s, key, y);
+    return y;
+  }
+
+ private:
+  Tensor rows_of(const Tensor& all) const {  // [N,...] -> [B,...]
+    Shape shape{count_};
+    for (int i = 1; i < all.shape().rank(); ++i) shape.push_back(all.dim(i));
+    return all.slice(first_ * (all.numel() / all.dim(0)), shape);
+  }
+
+  UNet& model_;
+  const Scheduler& scheduler_;
+  const SampleRequest& request_;
+  int64_t first_, count_;
+  Tensor ids_, labels_;
+};
+
+}  // namespace
+
+Tensor sample(UNet& model, const Scheduler& scheduler, const SampleRequest& request) {
+  const NoGrad no_grad;
+  check_request(model, request);
+  const auto [height, width] = picture_size(model, request);
+  const Shape picture{height, width, model.config().in_channels};
+  const auto n = static_cast<int64_t>(request.ids.size());
+  const Shape all{n, height, width, picture[2]};
+  if (request.initial_noise && request.initial_noise.shape() != all)
+    bad_input("initial noise: expected ", all.to_string(), " (pictures, height, width, channels), not ",
+              request.initial_noise.shape().to_string());
+  const DType exact = request.activations == DType::kFloat64 ? DType::kFloat64 : DType::kFloat32;
+  const Tensor result = empty(all, exact, request.device);  // [N,H,W,C]
+  const int64_t batches = (n + request.batch_size - 1) / request.batch_size,
+                total = batches * scheduler.steps();
+  int64_t done = 0;
+  for (int64_t first = 0; first < n; first += request.batch_size) {
+    const int64_t count = std::min<int64_t>(request.batch_size, n - first);
+    const Batch batch(model, scheduler, request, first, count);
+    Tensor x = batch.start(picture);  // [B,H,W,C]
+    for (int i = 0; i < scheduler.steps(); ++i) {
+      x = batch.step(x, i);
+      if (request.progress) request.progress(++done, total);
+    }
+    backend_of(result).copy(x, result.slice(first * picture.numel(), x.shape()));
+  }
+  return result;
+}
+
+std::vector<uint8_t> to_pixels(const Tensor& x) {
+  std::vector<uint8_t> pixels;
+  for (double value : host_doubles(x)) {
+    const auto unit = std::clamp(static_cast<float>(value) / 2 + 0.5f, 0.0f, 1.0f);
+    pixels.push_back(std::isnan(unit) ? 0 : static_cast<uint8_t>(std::nearbyint(unit * 255)));
+  }
+  return pixels;
+}
+
+}  // namespace imago

@@ -1,0 +1,83 @@
+#include "models/diffusion/training_loss.h"
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+
+#include "engine/ops/loss.h"
+#include "engine/random/streams.h"
+#include "kernels/philox.h"
+
+namespace imago {
+namespace {
+
+// x_t = c0 x_0 + c1 e, target = c2 x_0 + c3 e.
+std::array<float, 4> coefficients_of(double alpha_bar, PredictionType type) {
+  const auto a = static_cast<float>(std::sqrt(alpha_bar)), b = static_cast<float>(std::sqrt(1 - alpha_bar));
+  switch (type) {
+    case PredictionType::kEpsilon: return {a, b, 0, 1};
+    case PredictionType::kSample: return {a, b, 1, 0};
+    case PredictionType::kVPrediction: return {a, b, -b, a};
+  }
+  failure("no such prediction type");
+}
+
+}  // namespace
+
+TrainingLoss::TrainingLoss(const SchedulerConfig& config, const Options& options)
+    : config_(config), options_(options), schedule_(config.noise) {
+  if (options.weighting == LossWeighting::kMinSnr && !(options.snr_gamma > 0))
+    bad_input("min-SNR gamma: expected more than 0, not ", options.snr_gamma);
+}
+
+int TrainingLoss::timestep_of(int64_t sample_id) const {
+  const auto T = static_cast<uint32_t>(schedule_.timesteps());
+  return static_cast<int>(uniform_below(T, options_.seed, stream(Purpose::kTimesteps), sample_id, 0));
+}
+
+float TrainingLoss::weight_of(int t) const {
+  const double snr = schedule_.snr(t);
+  if (options_.weighting == LossWeighting::kOne) return 1;
+  if (options_.weighting == LossWeighting::kSnr) return static_cast<float>(snr);
+  const double least = std::min(snr, options_.snr_gamma);
+  switch (config_.prediction_type) {
+    case PredictionType::kEpsilon: return snr > 0 ? static_cast<float>(least / snr) : 1;  // the limit
+    case PredictionType::kSample: return static_cast<float>(least);
+    case PredictionType::kVPrediction: return static_cast<float>(least / (snr + 1));
+  }
+  failure("no such prediction type");
+}
+
+TrainingLossResult TrainingLoss::operator()(UNet& model, const TrainingBatch& batch) const {
+  const Tensor& x0 = batch.pictures;  // [N,H,W,C]
+  const Device device = x0.device();
+  const int64_t n = x0.dim(0);
+  check(static_cast<int64_t>(batch.sample_ids.size()) == n, "training loss: one sample id per picture");
+  if (model.config().time_embedding_type == "fourier")
+    bad_input(
+        "time_embedding_type \"fourier\" divides by the time and cannot be trained with DDPM, whose times "
+        "include 0");
+
+  std::vector<int> times;
+  std::vector<float> coefficients, weights;
+  for (int64_t id : batch.sample_ids) {
+    const int t = timestep_of(id);
+    const auto c = coefficients_of(schedule_.alpha_bar(t), config_.prediction_type);
+    times.push_back(t);
+    coefficients.insert(coefficients.end(), c.begin(), c.end());
+    weights.push_back(weight_of(t));
+  }
+  const DType exact = options_.activations == DType::kFloat64 ? DType::kFloat64 : DType::kFloat32;
+  const Tensor ids = from_vector(batch.sample_ids, {n}, device);  // [N]
+  const RandomKey key{options_.seed, stream(Purpose::kNoise), ids};
+  const Tensor xt = empty(x0.shape(), options_.activations, device);  // [N,H,W,C]
+  const Tensor target = empty(x0.shape(), exact, device);             // [N,H,W,C]
+  backend_of(device).q_sample(x0, from_vector(coefficients, {n, 4}, device), key, xt, target);
+
+  const Tensor prediction =
+      model.forward(xt, timesteps_tensor(model.config(), times, device), batch.class_labels);
+  const Tensor loss = mse_loss(prediction, target, from_vector(weights, {n}, device));  // [N]
+  return {loss, std::move(times)};
+}
+
+}  // namespace imago

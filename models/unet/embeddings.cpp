@@ -1,0 +1,108 @@
+#include "models/unet/embeddings.h"
+
+#include <cmath>
+
+#include "engine/ops/elementwise.h"
+#include "engine/ops/embedding.h"
+
+namespace imago {
+namespace {
+
+constexpr double kPi = 3.14159265358979323846;
+
+// f_i = exp(-ln(10000) i / (half - shift)), in float32 and in diffusers' order: sin(t f) at t = 999 shows every bit of f.
+std::vector<float> positional_frequencies(int64_t half, int shift) {
+  std::vector<float> f(static_cast<size_t>(half));
+  for (int64_t i = 0; i < half; ++i) {
+    const float exponent = static_cast<float>(-std::log(10000.0)) * static_cast<float>(i);
+    f[i] = static_cast<float>(std::exp(static_cast<double>(exponent / static_cast<float>(half - shift))));
+  }
+  return f;
+}
+
+}  // namespace
+
+TimeProjection::TimeProjection(const UNetConfig& config)
+    : kind_(config.time_embedding_type == "positional" ? Kind::kPositional
+            : config.time_embedding_type == "fourier"  ? Kind::kFourier
+                                                       : Kind::kLearned),
+      width_(config.block_out_channels[0]),
+      freq_shift_(config.freq_shift),
+      cos_first_(config.flip_sin_to_cos) {
+  if (kind_ == Kind::kFourier) weight_ = Parameter({width_}, Init::normal(16), /*trainable=*/false);
+  if (kind_ == Kind::kLearned) weight_ = Parameter({*config.num_train_timesteps, width_}, Init::normal(1));
+  if (kind_ != Kind::kPositional) add("weight", weight_);
+  if (kind_ == Kind::kFourier) width_ *= 2;
+}
+
+Tensor TimeProjection::forward(const Tensor& t, DType dtype) {  // t [N]
+  const LayerScope scope(path());
+  if (kind_ == Kind::kLearned) return embedding(weight_, index_of(t), dtype);  // [N,width]
+  if (kind_ == Kind::kFourier) return fourier(t, dtype);                       // [N,width]
+  if (!frequencies_ || frequencies_.device() != t.device())
+    frequencies_ = from_vector(positional_frequencies(width_ / 2, freq_shift_), {width_ / 2}, t.device());
+  const bool ready = t.dtype() == DType::kFloat32;
+  const Tensor times = ready ? t : from_vector(host_floats(t), t.shape(), t.device());  // [N]
+  return sinusoid(times, frequencies_, width_, cos_first_, dtype);                      // [N,width]
+}
+
+Tensor TimeProjection::index_of(const Tensor& t) const {
+  if (t.dtype() == DType::kInt32) return t;  // [N]
+  std::vector<int32_t> index;
+  for (float value : host_floats(t)) index.push_back(static_cast<int32_t>(std::lround(value)));
+  return from_vector(index, t.shape(), t.device());  // [N]
+}
+
+// On the host and in double: W has deviation 16, so that in float32 the angle's rounding would show.
+Tensor TimeProjection::fourier(const Tensor& t, DType dtype) const {
+  const std::vector<float> times = host_floats(t);
+  const std::vector<double> w = to_vector<double>(cast(weight_.value, DType::kFloat64));
+  const int64_t n = t.dim(0), half = width_ / 2;
+  std::vector<float> features(static_cast<size_t>(n * width_));
+  for (int64_t i = 0; i < n; ++i)
+    for (int64_t j = 0; j < half; ++j) {
+      const double angle = 2 * kPi * w[j] * std::log(static_cast<double>(times[i]));
+      features[i * width_ + j] = static_cast<float>(std::sin(angle));
+      features[i * width_ + half + j] = static_cast<float>(std::cos(angle));
+    }
+  return cast(from_vector(features, {n, width_}, t.device()), dtype);  // [N,width]
+}
+
+std::vector<float> host_floats(const Tensor& t) {
+  if (t.dtype() == DType::kFloat32) return to_vector<float>(t);
+  const std::vector<int32_t> whole = to_vector<int32_t>(t);
+  return {whole.begin(), whole.end()};
+}
+
+TimestepEmbedding::TimestepEmbedding(int64_t in, int64_t width)
+    : linear_1_(in, width), linear_2_(width, width) {
+  add("linear_1", linear_1_);
+  add("linear_2", linear_2_);
+}
+
+Tensor TimestepEmbedding::forward(const Tensor& x) {     // [N,in]
+  return linear_2_.forward(silu(linear_1_.forward(x)));  // [N,width]
+}
+
+ClassEmbedding::ClassEmbedding(const UNetConfig& config, int64_t time_features) {
+  const int64_t width = config.time_width();
+  if (!config.class_embed_type) {
+    weight_ = Parameter({config.num_class_embeds.value(), width}, Init::normal(1));
+    add("weight", weight_);
+  } else if (*config.class_embed_type == "timestep") {
+    linear_1_ = std::make_unique<Linear>(time_features, width);
+    linear_2_ = std::make_unique<Linear>(width, width);
+    add("linear_1", *linear_1_);
+    add("linear_2", *linear_2_);
+  }  // else "identity": the labels are the embedding
+}
+
+Tensor ClassEmbedding::forward(const Tensor& labels, TimeProjection& time_proj, DType dtype) {
+  const LayerScope scope(path());
+  if (weight_.shape.rank() == 2) return embedding(weight_, labels, dtype);  // [N,E]
+  if (!linear_1_) return cast(labels, dtype);                               // [N,E]
+  const Tensor features = time_proj.forward(labels, dtype);                 // [N,time features]
+  return linear_2_->forward(silu(linear_1_->forward(features)));            // [N,E]
+}
+
+}  // namespace imago
