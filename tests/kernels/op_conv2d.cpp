@@ -1,0 +1,194 @@
+// Rows of the op table: conv2d, conv2d_dgrad, conv2d_wgrad, bias_grad.
+#include <cmath>
+
+#include "tests/kernels/op_table.h"
+
+namespace imago::test {
+
+namespace {
+
+/// One convolution: the sizes, and what is added to it.
+struct Conv {
+  std::string what;
+  int64_t n, h, w, ca, cb, k, r, s;  // cb: channels of a second source, 0 for none
+  Conv2dGeometry geometry;
+  bool bias = false, per_image = false, residual = false;
+  float scale = 1;
+
+  int64_t c() const { return ca + cb; }
+  int64_t out_h() const { return geometry.out_height(h, r); }
+  int64_t out_w() const { return geometry.out_width(w, s); }
+  Shape weights() const { return {k, r, s, c()}; }
+  Shape out() const { return {n, out_h(), out_w(), k}; }
+  int64_t products() const { return n * out_h() * out_w() * k * r * s * c(); }
+  std::string name() const {
+    return str(what, ": ", n, "x", h, "x", w, "x", ca, cb ? str("+", cb) : "", " K ", k, " ", r, "x", s,
+               " stride ", geometry.stride, bias ? " bias" : "", per_image ? " per-image" : "",
+               residual ? " residual" : "", scale != 1 ? str(" scale ", scale) : "");
+  }
+  bool is_small() const { return products() <= 100000; }
+};
+
+const Conv2dGeometry kNone{1, 0, 0, 0, 0}, kSame3 = Conv2dGeometry::same(3);
+const Conv2dGeometry kDown{2, 0, 0, 1, 1};  // the U-Net's asymmetric downsampling
+const Conv2dGeometry kDownSymmetric{2, 1, 1, 1, 1};
+
+const std::vector<Conv>& convolutions() {
+  static const std::vector<Conv> all = {
+      {"plain", 2, 8, 8, 32, 0, 48, 3, 3, kSame3},
+      {"everything added", 2, 8, 8, 32, 0, 48, 3, 3, kSame3, true, true, true, 0.70710678f},
+      {"bias", 2, 5, 6, 16, 0, 20, 3, 3, kSame3, true},
+      {"time embedding", 3, 5, 6, 16, 0, 20, 3, 3, kSame3, false, true},
+      {"residual", 2, 5, 6, 16, 0, 20, 3, 3, kSame3, false, false, true},
+      {"scaled", 2, 5, 6, 16, 0, 20, 3, 3, kSame3, false, false, false, 0.5f},
+      {"1x1", 2, 5, 7, 24, 0, 40, 1, 1, kNone, true, false, true, 0.70710678f},
+      {"linear", 1, 1, 10, 33, 0, 17, 1, 1, kNone, true},
+      {"linear, one row", 1, 1, 1, 64, 0, 130, 1, 1, kNone, true},
+      {"first", 2, 9, 9, 3, 0, 32, 3, 3, kSame3, true},
+      {"last", 2, 9, 9, 32, 0, 3, 3, 3, kSame3, true},
+      {"one channel", 1, 4, 4, 1, 0, 1, 3, 3, kSame3, true},
+      {"one pixel", 1, 1, 1, 8, 0, 8, 3, 3, kSame3},
+      {"down", 2, 8, 8, 16, 0, 16, 3, 3, kDown, true},
+      {"down, odd size", 2, 7, 9, 16, 0, 24, 3, 3, kDown},
+      {"down, symmetric", 2, 7, 10, 16, 0, 24, 3, 3, kDownSymmetric, true},
+      {"down, 1x1", 1, 6, 7, 8, 0, 8, 1, 1, {2, 0, 0, 0, 0}},
+      {"stride 3", 1, 8, 11, 8, 0, 8, 2, 3, {3, 1, 0, 0, 2}},
+      {"odd everything", 3, 5, 7, 7, 0, 11, 5, 3, {1, 2, 1, 2, 1}, true, true, true},
+      {"no padding", 1, 6, 6, 8, 0, 12, 3, 3, kNone},
+      {"long sum", 1, 6, 6, 128, 0, 64, 3, 3, kSame3, true},
+      {"long sum, 1x1", 1, 4, 4, 1088, 0, 32, 1, 1, kNone},
+      {"long sum, few outputs", 1, 2, 2, 128, 0, 16, 3, 3, kSame3, true, false, true},
+      {"concat", 2, 6, 6, 40, 24, 32, 3, 3, kSame3, true, true},
+      {"concat, 1x1", 2, 4, 5, 24, 40, 32, 1, 1, kNone, true},
+      {"concat, odd", 1, 4, 3, 5, 3, 7, 3, 3, kSame3, true, true, true, 0.5f},
+      {"concat, long sum", 1, 4, 4, 72, 56, 24, 3, 3, kSame3},
+      {"many pictures", 17, 4, 4, 16, 0, 16, 3, 3, kSame3, true, true},
+      {"wide output", 1, 12, 12, 16, 0, 130, 3, 3, kSame3, true},
+      {"large picture", 1, 33, 40, 8, 0, 16, 3, 3, kSame3},
+  };
+  return all;
+}
+
+Concat source(Bench& b, const Conv& z) {
+  const TensorRef xa = b.input("xa", {z.n, z.h, z.w, z.ca});
+  return {xa, z.cb ? b.input("xb", {z.n, z.h, z.w, z.cb}) : TensorRef()};
+}
+
+Conv2dEpilogue added(Bench& b, const Conv& z) {
+  return {z.bias ? b.input("bias", {z.k}, b.vectors()) : TensorRef(),
+          z.per_image ? b.input("per_image", {z.n, z.k}) : TensorRef(),
+          z.residual ? b.input("residual", z.out()) : TensorRef(), z.scale};
+}
+
+// A sum over R S C products of unit numbers, three additions and a product more.
+Tolerance conv2d_tolerance(const Conv& z) {
+  const double length = static_cast<double>(z.r * z.s * z.c());
+  return z.scale * (sum_of(length) + roundings(4, kLargest * std::sqrt(length + 3)));
+}
+
+void run_conv2d(Bench& b, const Conv& z) {
+  const Concat x = source(b, z);
+  const TensorRef w = b.input("w", z.weights());
+  const Conv2dEpilogue epilogue = added(b, z);
+  const TensorRef y = b.output("y", z.out(), conv2d_tolerance(z));
+  b.backend().conv2d(x, w, z.geometry, epilogue, y, b.workspace());
+}
+
+OpRow conv2d_row() {
+  OpRow row{.op = "conv2d", .library = true};
+  for (const Conv& z : convolutions()) {
+    row.cases.push_back(
+        {.name = z.name(), .run = [=](Bench& b) { run_conv2d(b, z); }, .small = z.is_small()});
+  }
+  return row;
+}
+
+// A pixel is read by at most R S outputs of K channels.
+OpRow conv2d_dgrad_row() {
+  OpRow row{.op = "conv2d_dgrad", .library = true};
+  for (const Conv& z : convolutions()) {
+    const auto run = [=](Bench& b) {
+      const Tolerance tolerance =
+          z.scale * (sum_of(z.r * z.s * z.k) + roundings(2, kLargest * std::sqrt(z.r * z.s * z.k)));
+      const TensorRef dy = b.input("dy", z.out()), w = b.input("w", z.weights());
+      const TensorRef dxa = b.output("dxa", {z.n, z.h, z.w, z.ca}, tolerance);
+      const TensorRef dxb = z.cb ? b.output("dxb", {z.n, z.h, z.w, z.cb}, tolerance) : TensorRef();
+      b.backend().conv2d_dgrad(dy, w, z.geometry, z.scale, {dxa, dxb}, b.workspace());
+    };
+    row.cases.push_back({.name = z.name(), .run = run, .small = z.is_small(), .forward = [=](Bench& b) {
+                           run_conv2d(b, z);
+                         }});
+  }
+  return row;
+}
+
+// A weight is used at every output pixel of every picture; the sum is added to what was there.
+OpRow conv2d_wgrad_row() {
+  OpRow row{.op = "conv2d_wgrad", .library = true};
+  for (const Conv& z : convolutions()) {
+    const auto run = [=](Bench& b) {
+      const double length = static_cast<double>(z.n * z.out_h() * z.out_w());
+      const Tolerance tolerance = z.scale * sum_of(length) + roundings(3, kLargest * (std::sqrt(length) + 1));
+      const Concat x = source(b, z);
+      const TensorRef dy = b.input("dy", z.out()), dw = b.added_to("dw", z.weights(), tolerance);
+      b.backend().conv2d_wgrad(x, dy, z.geometry, z.scale, dw, b.workspace());
+    };
+    row.cases.push_back({.name = z.name(), .run = run, .small = z.is_small(), .forward = [=](Bench& b) {
+                           run_conv2d(b, z);
+                         }});
+  }
+  return row;
+}
+
+struct BiasGrad {
+  Shape dy;
+  bool bias, per_image;
+  float scale;
+};
+
+// The differentiated operation is a 1x1 convolution with that bias.
+void run_biased(Bench& b, const BiasGrad& z) {
+  const int64_t n = z.dy[0], k = z.dy[-1], pixels = z.dy.numel() / (n * k);
+  const TensorRef x = b.input("x", {n, pixels, 1, 2}), w = b.input("w", {k, 1, 1, 2});
+  const Conv2dEpilogue epilogue{b.input("bias", {k}, b.vectors()), b.input("per_image", {n, k}), {}, z.scale};
+  b.backend().conv2d({x}, w, {}, epilogue, b.output("y", {n, pixels, 1, k}, {}), b.workspace());
+}
+
+OpRow bias_grad_row() {
+  OpRow row{.op = "bias_grad"};
+  for (const BiasGrad& z : std::vector<BiasGrad>{{{2, 8, 8, 32}, true, true, 1},
+                                                 {{3, 5, 7, 13}, true, false, 0.70710678f},
+                                                 {{3, 5, 7, 13}, false, true, 0.5f},
+                                                 {{4, 17, 24}, true, true, 1},
+                                                 {{1, 1, 1}, true, true, 1},
+                                                 {{1, 1000, 130}, true, false, 1},
+                                                 {{33, 9, 3}, true, true, 0.5f},
+                                                 {{2, 64, 64, 8}, true, true, 1}}) {
+    const auto run = [=](Bench& b) {
+      const int64_t n = z.dy[0], k = z.dy[-1];
+      const double pixels = static_cast<double>(z.dy.numel() / (n * k));
+      const auto tolerance = [&](double length) {
+        return z.scale * sum_of(length) + roundings(3, kLargest * (std::sqrt(length) + 1));
+      };
+      const TensorRef dy = b.input("dy", z.dy);
+      const TensorRef dbias = z.bias ? b.added_to("dbias", {k}, tolerance(n * pixels)) : TensorRef();
+      const TensorRef dper_image =
+          z.per_image ? b.output("dper_image", {n, k}, tolerance(pixels)) : TensorRef();
+      b.backend().bias_grad(dy, z.scale, dbias, dper_image, b.workspace());
+    };
+    row.cases.push_back(
+        {.name = z.dy.to_string() + (z.bias ? " bias" : "") + (z.per_image ? " per-image" : ""),
+         .run = run,
+         .small = z.dy.numel() <= 5000,
+         .forward = [=](Bench& b) { run_biased(b, z); }});
+  }
+  return row;
+}
+
+}  // namespace
+
+std::vector<OpRow> conv2d_rows() {
+  return {conv2d_row(), conv2d_dgrad_row(), conv2d_wgrad_row(), bias_grad_row()};
+}
+
+}  // namespace imago::test

@@ -1,0 +1,109 @@
+// Memory operations, and what a backend says about itself: rows with a test of their own.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <numeric>
+
+#include "tests/kernels/op_table.h"
+
+namespace imago::test {
+
+namespace {
+
+void check_name(const BackendUnderTest& entry) {
+  const std::string name = entry.backend->name();
+  EXPECT_FALSE(name.empty());
+  EXPECT_TRUE(
+      std::all_of(name.begin(), name.end(), [](unsigned char c) { return std::isalnum(c) || c == '_'; }));
+}
+
+void check_supports(const BackendUnderTest& entry) {
+  for (DType t : entry.types) EXPECT_TRUE(entry.backend->supports(t)) << name_of(t);
+  for (DType t : {DType::kUInt8, DType::kInt32, DType::kInt64})
+    EXPECT_FALSE(entry.backend->supports(t)) << name_of(t);
+}
+
+// Blocks are aligned to 256 bytes and do not overlap; what is too much gives nullptr and harms nothing.
+void check_allocate(const BackendUnderTest& entry) {
+  Backend& b = *entry.backend;
+  const std::vector<size_t> sizes = {1, 3, 255, 256, 257, 4096, 1000003};
+  std::vector<std::pair<uintptr_t, size_t>> blocks;
+  for (size_t bytes : sizes) {
+    void* p = b.allocate(bytes);
+    ASSERT_NE(p, nullptr);
+    blocks.emplace_back(reinterpret_cast<uintptr_t>(p), bytes);
+    EXPECT_EQ(blocks.back().first % 256, 0u) << bytes << " bytes";
+  }
+  auto sorted = blocks;
+  std::sort(sorted.begin(), sorted.end());
+  for (size_t i = 1; i < sorted.size(); ++i)
+    EXPECT_LE(sorted[i - 1].first + sorted[i - 1].second, sorted[i].first);
+  for (auto [p, bytes] : blocks) b.deallocate(reinterpret_cast<void*>(p), bytes);
+  EXPECT_EQ(b.allocate(SIZE_MAX / 2), nullptr);
+  EXPECT_EQ(b.allocate(SIZE_MAX - 8), nullptr);
+}
+
+// Memory can be had again: far more than any machine has, one block at a time.
+void check_deallocate(const BackendUnderTest& entry) {
+  constexpr size_t kBytes = size_t{1} << 34;
+  for (int i = 0; i < 1000; ++i) {
+    void* p = entry.backend->allocate(kBytes);
+    if (i == 0 && !p) return;  // a small machine
+    ASSERT_NE(p, nullptr) << "block " << i;
+    entry.backend->deallocate(p, kBytes);
+  }
+}
+
+/// Bytes up and down again, at an odd place, with the bytes beside them untouched.
+void check_transfers(const BackendUnderTest& entry) {
+  Backend& b = *entry.backend;
+  std::vector<uint8_t> all(1000), part(501), back(1000);
+  std::iota(all.begin(), all.end(), uint8_t{0});
+  std::fill(part.begin(), part.end(), uint8_t{77});
+  uint8_t* p = static_cast<uint8_t*>(b.allocate(all.size()));
+  ASSERT_NE(p, nullptr);
+  b.upload(p, all.data(), all.size());
+  b.upload(p + 13, part.data(), part.size());
+  std::copy(part.begin(), part.end(), all.begin() + 13);
+  std::fill(part.begin(), part.end(), uint8_t{0});  // an upload no longer needs its source
+  b.download(back.data(), p, back.size());
+  EXPECT_EQ(back, all);
+  b.download(part.data(), p + 7, part.size());
+  EXPECT_TRUE(std::equal(part.begin(), part.end(), all.begin() + 7));
+  b.deallocate(p, all.size());
+}
+
+// Uploads, operations and downloads happen in the order of their calls.
+void check_synchronize(const BackendUnderTest& entry) {
+  Backend& b = *entry.backend;
+  constexpr int64_t kCount = 4099;
+  std::vector<float> host(kCount, 3.0f);
+  void* p = b.allocate(kCount * sizeof(float));
+  const TensorRef x(p, DType::kFloat32, {kCount});
+  b.upload(p, host.data(), x.bytes());
+  b.add(x, 2, x, 1, x);
+  b.fill(TensorRef(p, DType::kFloat32, {1}), 5);
+  b.synchronize();
+  b.download(host.data(), p, x.bytes());
+  EXPECT_EQ(host[0], 5.0f);
+  EXPECT_EQ(std::count(host.begin() + 1, host.end(), 9.0f), kCount - 1);
+  b.deallocate(p, x.bytes());
+}
+
+OpRow memory_row(const char* op, void (*check)(const BackendUnderTest&)) {
+  return {.op = op, .types = {DType::kFloat32}, .check = check};
+}
+
+}  // namespace
+
+std::vector<OpRow> memory_rows() {
+  return {memory_row("name", check_name),
+          memory_row("supports", check_supports),
+          memory_row("allocate", check_allocate),
+          memory_row("deallocate", check_deallocate),
+          memory_row("upload", check_transfers),
+          memory_row("download", check_transfers),
+          memory_row("synchronize", check_synchronize)};
+}
+
+}  // namespace imago::test

@@ -1,0 +1,243 @@
+// Runs the op table. See op_table.h for what is promised.
+#include <gtest/gtest.h>
+#include <omp.h>
+
+#include <algorithm>
+#include <cmath>
+#include <fstream>
+#include <iterator>
+#include <limits>
+#include <set>
+
+#include "tests/kernels/op_table.h"
+
+namespace imago::test {
+
+namespace {
+
+/// "[1,0,3,2]": element i of a shape.
+std::string place_of(int64_t i, const Shape& shape) {
+  std::string s;
+  for (int d = shape.rank() - 1; d >= 0; --d) {
+    s = std::to_string(i % shape[d]) + (s.empty() ? "" : "," + s);
+    i /= shape[d];
+  }
+  return "[" + s + "]";
+}
+
+double rms(const Values& v, size_t first, size_t count) {
+  double sum = 0;
+  for (size_t i = first; i < first + count; ++i) sum += v[i] * v[i];
+  return count ? std::sqrt(sum / static_cast<double>(count)) : 0;
+}
+
+/// The measure of op_tolerance.h, element by element; names the worst.
+void compare(const Operand& got, const Operand& expected, const std::string& where) {
+  const Tolerance& t = got.tolerance;
+  const double stored = t.exact ? 0 : unit_roundoff(got.type.stored),
+               all = rms(expected.after, 0, expected.after.size());
+  const size_t row = got.shape.rank() ? got.shape[-1] : 1;
+  size_t worst = 0, failures = 0;
+  double worst_excess = 0, worst_allowed = 0;
+  for (size_t i = 0; i < got.after.size(); ++i) {
+    const double want = t.exact ? rounded_to(got.type.stored, expected.after[i]) : expected.after[i];
+    const double scale = t.of_rms ? std::max(all, rms(expected.after, i / row * row, row)) : 0;
+    const double arithmetic = t.absolute + t.relative * std::abs(want) + t.of_rms * scale;
+    const double allowed = arithmetic + stored * (std::abs(want) + arithmetic);
+    const double error = std::abs(got.after[i] - want);
+    if (error <= allowed) continue;  // false for NaN
+    ++failures;
+    const double excess =
+        std::isnan(error) || allowed == 0 ? std::numeric_limits<double>::infinity() : error / allowed;
+    if (excess > worst_excess) worst = i, worst_excess = excess, worst_allowed = allowed;
+  }
+  EXPECT_EQ(failures, 0u) << where << ": " << failures << " of " << got.after.size() << " elements of "
+                          << got.name << " " << got.shape.to_string() << " are off. Worst at "
+                          << place_of(worst, got.shape) << ": got " << got.after[worst] << ", expected "
+                          << expected.after[worst] << " within " << worst_allowed;
+}
+
+void expect_same_bits(const std::vector<Operand>& a, const std::vector<Operand>& b,
+                      const std::string& where) {
+  for (size_t i = 0; i < a.size(); ++i)
+    EXPECT_EQ(a[i].bytes, b[i].bytes) << where << ": other bits in " << a[i].name;
+}
+
+NamedValues by_name(const std::vector<Operand>& operands) {
+  NamedValues values;
+  for (const Operand& o : operands) values[o.name] = o.after;
+  return values;
+}
+
+/// The outputs of a gradient's forward operation, on inputs rounded to `type`.
+NamedValues forward_outputs(const OpCase& c, DType type) {
+  NamedValues outputs;
+  if (!c.forward) return outputs;
+  for (const Operand& o :
+       run_on_bench(c.forward, {&reference_backend(), DType::kFloat64, type, c.name}, c.name)) {
+    if (o.role == Role::kOutput) outputs[o.name] = o.after;
+  }
+  return outputs;
+}
+
+void check_case(const BackendUnderTest& entry, const OpRow& row, const OpCase& c, DType type) {
+  const std::string where = row.op + "(" + c.name + ") in " + name_of(type) + " on " + entry.backend->name();
+  const NamedValues given = forward_outputs(c, type);
+  const BenchConfig exact{&reference_backend(), row.reference, type, c.name, given};
+  const BenchConfig tested{entry.backend, type, type, c.name, given};
+
+  const std::vector<Operand> expected = run_on_bench(c.run, exact, "reference: " + where);
+  const std::vector<Operand> got = run_on_bench(c.run, tested, where);
+  for (size_t i = 0; i < got.size(); ++i) {
+    if (got[i].role != Role::kInput) compare(got[i], expected[i], where);
+  }
+
+  expect_same_bits(got, run_on_bench(c.run, tested, where), where + ", called again");
+  if (!entry.on_host_threads || row.library) return;
+  const int threads = omp_get_max_threads();
+  for (int count : {1, 2}) {
+    omp_set_num_threads(count);
+    expect_same_bits(got, run_on_bench(c.run, tested, where),
+                     where + ", " + std::to_string(count) + " threads");
+  }
+  omp_set_num_threads(threads);
+}
+
+/// L = sum over forward outputs y of <dy, y>, with the dy that the gradient's case was given.
+double loss(const OpCase& c, const BenchConfig& config, const NamedValues& gradient_operands) {
+  double sum = 0;
+  for (const Operand& o : run_on_bench(c.forward, config, c.name)) {
+    const auto dy = gradient_operands.find("d" + o.name);
+    if (o.role != Role::kOutput || dy == gradient_operands.end()) continue;
+    for (size_t i = 0; i < o.after.size(); ++i) sum += dy->second[i] * o.after[i];
+  }
+  return sum;
+}
+
+/// <dx, v> against (L(x + h v) - L(x - h v)) / 2h for random v of N(0,1) numbers. Central differences leave out
+/// h^2/6 L''' and, L being rounded to about 1e-16 of its terms, add 1e-16/h of them: with h = 1e-5 both are
+/// near 1e-10 of a gradient whose derivatives are of its own size. Where they are larger (a norm over two
+/// elements), by their square, at most some 10^3: 1e-7 of |dx|.
+void check_gradients(const OpRow& row, const OpCase& c) {
+  constexpr double kStep = 1e-5, kAllowed = 1e-7;
+  const DType f64 = DType::kFloat64;
+  const BenchConfig config{&reference_backend(), f64, f64, c.name, forward_outputs(c, f64)};
+  const std::vector<Operand> operands = run_on_bench(c.run, config, row.op);
+  const NamedValues values = by_name(operands);
+  int compared = 0;
+  for (const Operand& dx : operands) {
+    if (dx.role == Role::kInput || dx.name[0] != 'd') continue;
+    const std::string x = dx.name.substr(1);
+    for (int direction : {0, 1}) {
+      const Values v = direction_of(c.name, x, direction, dx.shape.numel());
+      double analytic = 0, square = 0;
+      for (size_t i = 0; i < v.size(); ++i) {
+        const double g = dx.after[i] - (dx.role == Role::kAddedTo ? dx.before[i] : 0);
+        analytic += g * v[i];
+        square += g * g;
+      }
+      BenchConfig up = config, down = config;
+      up.given = down.given = {};
+      up.perturbed = down.perturbed = x;
+      up.direction = down.direction = direction;
+      up.step = kStep, down.step = -kStep;
+      const double numeric = (loss(c, up, values) - loss(c, down, values)) / (2 * kStep);
+      EXPECT_NEAR(analytic, numeric, kAllowed * (std::sqrt(square) + 1e-3))
+          << row.op << "(" << c.name << "): " << dx.name << " against finite differences of " << x;
+      ++compared;
+    }
+  }
+  EXPECT_GT(compared, 0) << row.op << "(" << c.name << ") has no gradients";
+}
+
+struct Choice {
+  BackendUnderTest entry;
+  const OpRow* row;
+  DType type;
+  friend void PrintTo(const Choice& c, std::ostream* out) {
+    *out << c.row->op << " in " << name_of(c.type) << " on " << c.entry.backend->name();
+  }
+};
+
+std::vector<Choice> choices() {
+  std::vector<Choice> all;
+  for (const BackendUnderTest& entry : backends_under_test()) {
+    for (const OpRow& row : op_table()) {
+      for (DType type : row.types) {
+        if (std::count(entry.types.begin(), entry.types.end(), type)) all.push_back({entry, &row, type});
+      }
+    }
+  }
+  return all;
+}
+
+std::vector<const OpRow*> gradient_rows() {
+  std::vector<const OpRow*> rows;
+  for (const OpRow& row : op_table()) {
+    const auto has_forward = [](const OpCase& c) { return static_cast<bool>(c.forward); };
+    if (std::any_of(row.cases.begin(), row.cases.end(), has_forward)) rows.push_back(&row);
+  }
+  return rows;
+}
+
+class OpTable : public testing::TestWithParam<Choice> {};
+
+TEST_P(OpTable, KeepsItsContract) {
+  const auto& [entry, row, type] = GetParam();
+  if (row->check) return row->check(entry);
+  for (const OpCase& c : row->cases) {
+    if (c.small || !entry.small_only) check_case(entry, *row, c, type);
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(, OpTable, testing::ValuesIn(choices()), [](const auto& info) {
+  return std::string(info.param.entry.backend->name()) + "_" + info.param.row->op + "_" +
+         name_of(info.param.type);
+});
+
+class OpGradients : public testing::TestWithParam<const OpRow*> {};
+
+TEST_P(OpGradients, EqualFiniteDifferences) {
+  for (const OpCase& c : GetParam()->cases) {
+    if (c.forward) check_gradients(*GetParam(), c);
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(, OpGradients, testing::ValuesIn(gradient_rows()),
+                         [](const auto& info) { return info.param->op; });
+
+/// The names of Backend's pure virtual functions, read from its header.
+std::multiset<std::string> declared_operations() {
+  std::ifstream file(IMAGO_SOURCE_DIR "/kernels/backend.h");
+  std::string text(std::istreambuf_iterator<char>(file), {});
+  text = text.substr(text.find("class Backend {"));
+  text = text.substr(0, text.find("\n};"));
+  std::multiset<std::string> names;
+  for (size_t at = text.find("virtual "); at != std::string::npos; at = text.find("virtual ", at + 1)) {
+    const size_t open = text.find('(', at);
+    const size_t start = text.find_last_of(" *&", open) + 1;
+    if (text[start] != '~') names.insert(text.substr(start, open - start));
+  }
+  return names;
+}
+
+TEST(OpTableItself, HasOneRowForEveryOperation) {
+  std::multiset<std::string> rows;
+  for (const OpRow& row : op_table()) rows.insert(row.op);
+  EXPECT_GT(rows.size(), 30u);
+  EXPECT_EQ(rows, declared_operations());
+}
+
+TEST(OpTableItself, EveryRowHasCasesForSlowBackendsToo) {
+  for (const OpRow& row : op_table()) {
+    if (row.check) continue;
+    EXPECT_TRUE(std::any_of(row.cases.begin(), row.cases.end(), [](const OpCase& c) { return c.small; }))
+        << row.op;
+    std::set<std::string> names;  // a name is a case's seed
+    for (const OpCase& c : row.cases) EXPECT_TRUE(names.insert(c.name).second) << row.op << ": " << c.name;
+  }
+}
+
+}  // namespace
+
+}  // namespace imago::test
