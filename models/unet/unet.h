@@ -23,7 +23,8 @@ class UNet : public Module {
   Tensor forward(const Tensor& x, const Tensor& timesteps, const Tensor& class_labels = {});
 
   /// On: blocks keep only their inputs and compute the rest again in backward, about a third more work for a fraction
-  /// of the memory. A DropoutScope must then live until backward has run.
+  /// of the memory. The output has the same bits; gradients too, but for the order in which some are added. A DropoutScope
+  /// must then live until backward has run.
   void set_gradient_checkpointing(bool on) { checkpointing_ = on; }
 
   const UNetConfig& config() const { return config_; }

@@ -1,0 +1,211 @@
+#!/usr/bin/env python3
+"""Writes the golden files of tests/models/golden/ from real diffusers (pip install torch diffusers safetensors).
+
+    python tests/models/make_golden.py
+
+unet_NAME.safetensors   one small U-Net: its output and the gradient of sum(output * dy) by every parameter and by the
+                        input, computed by diffusers in float64 and stored as float32. Configuration and inputs are
+                        in the metadata. Weights, x and dy are not stored: they are numbers(name), a hash that
+                        tests/models/golden.h repeats.
+schedules.safetensors   betas and alphas_cumprod of every beta schedule.
+scheduler_steps.safetensors  where a fixed "network" and fixed noise take a fixed start, for many settings.
+pipeline/               a folder as DDPMPipeline.save_pretrained writes it, and samples.safetensors: what DDIM makes
+                        of it in five steps.
+"""
+
+import json
+import math
+import shutil
+from pathlib import Path
+
+import diffusers
+import numpy as np
+import torch
+from diffusers import DDIMPipeline, DDIMScheduler, DDPMPipeline, DDPMScheduler, UNet2DModel
+from safetensors.torch import save_file
+
+GOLDEN = Path(__file__).parent / "golden"
+
+
+def uniform(name, count):
+    """count numbers in [-1,1), multiples of 2^-23: SplitMix64 (Steele 2014) started at the FNV-1a hash of the name."""
+    h = 0xCBF29CE484222325
+    for byte in name.encode():
+        h = ((h ^ byte) * 0x100000001B3) % 2**64
+    with np.errstate(over="ignore"):
+        z = np.uint64(h) + np.arange(1, count + 1, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+        z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+        z = z ^ (z >> np.uint64(31))
+    return (z >> np.uint64(40)).astype(np.float64) * 2.0**-23 - 1
+
+
+def numbers(name, shape):
+    """float32 values of a weight or an input, by its name and shape."""
+    u = uniform(name, math.prod(shape))
+    if name == "time_proj.weight" and len(shape) == 1:
+        u = 16 * u
+    elif name.endswith(".bias"):
+        u = 0.25 * u
+    elif len(shape) == 1:
+        u = 1 + 0.25 * u
+    elif name.endswith(".weight"):
+        u = u * math.sqrt(3 / math.prod(shape[1:]))
+    return torch.from_numpy(u.astype(np.float32).reshape(shape))
+
+
+def fill(model):
+    with torch.no_grad():
+        for name, p in model.named_parameters():
+            p.copy_(numbers(name, tuple(p.shape)))
+
+
+# ---- U-Nets ----
+
+DOWN, ATTN_DOWN, RES_DOWN = "DownBlock2D", "AttnDownBlock2D", "ResnetDownsampleBlock2D"
+UP, ATTN_UP, RES_UP = "UpBlock2D", "AttnUpBlock2D", "ResnetUpsampleBlock2D"
+SMALL = dict(block_out_channels=(4, 8), norm_num_groups=2, layers_per_block=1, down_block_types=(DOWN, ATTN_DOWN),
+             up_block_types=(ATTN_UP, UP), attention_head_dim=None, sample_size=8)
+
+CASES = {
+    "head_dim_8": dict(SMALL, block_out_channels=(8, 16), norm_num_groups=4, attention_head_dim=8),
+    "google_ddpm": dict(SMALL, layers_per_block=2, downsample_padding=0, flip_sin_to_cos=False, freq_shift=1,
+                        norm_eps=1e-6, down_block_types=(ATTN_DOWN, DOWN), up_block_types=(UP, ATTN_UP)),
+    "scale_shift": dict(SMALL, resnet_time_scale_shift="scale_shift", mid_block_scale_factor=math.sqrt(2)),
+    "class_table": dict(SMALL, resnet_time_scale_shift="scale_shift", attn_norm_num_groups=4, num_class_embeds=5,
+                        attention_head_dim=4),
+    "class_timestep": dict(SMALL, block_out_channels=(6, 12), norm_num_groups=3, attention_head_dim=8,
+                           sample_size=(8, 12), class_embed_type="timestep", center_input_sample=True),
+    "fourier": dict(SMALL, time_embedding_type="fourier", add_attention=False),
+    "learned_identity": dict(SMALL, time_embedding_type="learned", num_train_timesteps=20, class_embed_type="identity",
+                             mid_block_type=None),
+    "resnet_resampling": dict(SMALL, block_out_channels=(4, 8, 8), time_embedding_dim=24, in_channels=1,
+                              out_channels=2, down_block_types=(RES_DOWN, ATTN_DOWN, DOWN), downsample_type="resnet",
+                              up_block_types=(UP, ATTN_UP, RES_UP), upsample_type="resnet", sample_size=(12, 8)),
+    "odd_width": dict(SMALL, block_out_channels=(5, 10), norm_num_groups=1, up_block_types=(RES_UP, UP)),
+}
+TIMES = {"fourier": [0.75, 1.5], "learned_identity": [3, 19]}  # the others: 999 and 3
+LABELS = {"class_table": [4, 0], "class_timestep": [2, 150]}
+
+
+def write_unet(name, config):
+    model = UNet2DModel(**config)
+    fill(model)
+    model.double()
+    if config.get("class_embed_type") == "timestep":  # its features come as float32, whatever the model is
+        model.class_embedding.register_forward_pre_hook(lambda _, inputs: (inputs[0].double(),))
+    size = config["sample_size"]
+    h, w = (size, size) if isinstance(size, int) else size
+    x = numbers("x", (2, model.config.in_channels, h, w)).double().requires_grad_(True)
+    dy = numbers("dy", (2, model.config.out_channels, h, w)).double()
+    times = TIMES.get(name, [999, 3])
+    t = torch.tensor(times, dtype=torch.float64 if name == "fourier" else torch.int64)
+    labels = None
+    if name in LABELS:
+        labels = torch.tensor(LABELS[name])
+    elif config.get("class_embed_type") == "identity":
+        labels = numbers("labels", (2, 4 * config["block_out_channels"][0])).double()
+    y = model(x, t, class_labels=labels).sample
+    (y * dy).sum().backward()
+    tensors = {"output": y.detach().float().contiguous(), "grad:x": x.grad.float().contiguous()}
+    for key, p in model.named_parameters():
+        if p.requires_grad:
+            tensors["grad:" + key] = p.grad.float().contiguous()
+    metadata = {"config": json.dumps(config), "times": json.dumps(times), "labels": json.dumps(LABELS.get(name)),
+                "diffusers": diffusers.__version__}
+    save_file(tensors, GOLDEN / f"unet_{name}.safetensors", metadata)
+    print(name, sum(p.numel() for p in model.parameters()), "parameters, output norm", float(y.detach().norm()))
+
+
+# ---- Schedules and steps ----
+
+SCHEDULES = {
+    "linear": {}, "scaled_linear": dict(beta_schedule="scaled_linear", beta_start=0.00085, beta_end=0.012),
+    "squaredcos_cap_v2": dict(beta_schedule="squaredcos_cap_v2"), "sigmoid": dict(beta_schedule="sigmoid"),
+    "laplace": dict(beta_schedule="laplace"), "zero_snr": dict(rescale_betas_zero_snr=True),
+    "linear_50": dict(num_train_timesteps=50, beta_end=0.3),
+    "trained": dict(trained_betas=[0.01, 0.02, 0.05, 0.1], num_train_timesteps=4),
+}
+
+STEPS = [dict(kind=kind, steps=10, config=dict(extra, prediction_type=prediction), eta=eta)
+         for kind, eta in (("ddpm", 0), ("ddim", 0), ("ddim", 0.7))
+         for prediction in ("epsilon", "sample", "v_prediction")
+         for extra in ({}, dict(timestep_spacing="trailing", clip_sample=False))]
+STEPS += [
+    dict(kind="ddpm", steps=10, config=dict(variance_type="fixed_large"), eta=0),
+    dict(kind="ddpm", steps=10, config=dict(variance_type="fixed_small_log", timestep_spacing="linspace"), eta=0),
+    dict(kind="ddpm", steps=7, config=dict(steps_offset=1, clip_sample_range=0.5), eta=0),
+    dict(kind="ddpm", steps=50, config=dict(num_train_timesteps=50, beta_end=0.3), eta=0),
+    dict(kind="ddpm", steps=10, config=dict(thresholding=True, sample_max_value=1.5, clip_sample=False), eta=0),
+    dict(kind="ddim", steps=10, config=dict(thresholding=True, sample_max_value=1.5), eta=0.5),
+    dict(kind="ddim", steps=10, config=dict(timestep_spacing="linspace", set_alpha_to_one=False), eta=0),
+    dict(kind="ddim", steps=7, config=dict(steps_offset=1, set_alpha_to_one=False), eta=1),
+    dict(kind="ddim", steps=10, config=dict(), eta=0.3, use_clipped_model_output=True),
+    dict(kind="ddim", steps=10, config=dict(rescale_betas_zero_snr=True, prediction_type="v_prediction",
+                                            timestep_spacing="trailing"), eta=0),
+]
+
+
+def network(x, t):
+    """A "network" that a C++ test repeats exactly: any function of x and t will do."""
+    return x * (float(t) / (float(t) + 1))
+
+
+def run_steps(case):
+    cls = DDPMScheduler if case["kind"] == "ddpm" else DDIMScheduler
+    scheduler = cls(**case["config"])
+    scheduler.set_timesteps(case["steps"])
+    shape = (2, 3, 4, 4)
+    x = numbers("start", shape) * 2
+    for i, t in enumerate(scheduler.timesteps):
+        z = numbers(f"noise {i}", shape)
+        if case["kind"] == "ddpm":
+            diffusers.schedulers.scheduling_ddpm.randn_tensor = lambda *a, **k: z
+            x = scheduler.step(network(x, t), t, x).prev_sample
+        else:
+            x = scheduler.step(network(x, t), t, x, eta=case["eta"], variance_noise=z if case["eta"] else None,
+                               use_clipped_model_output=case.get("use_clipped_model_output", False)).prev_sample
+    return x.contiguous(), scheduler.timesteps.to(torch.int32).contiguous()
+
+
+def write_schedulers():
+    tensors = {}
+    for name, config in SCHEDULES.items():
+        scheduler = DDPMScheduler(**config)
+        tensors[name + ":betas"] = scheduler.betas.clone()
+        tensors[name + ":alphas_cumprod"] = scheduler.alphas_cumprod.clone()
+    save_file(tensors, GOLDEN / "schedules.safetensors",
+              {"schedules": json.dumps(SCHEDULES), "diffusers": diffusers.__version__})
+    tensors = {}
+    for i, case in enumerate(STEPS):
+        tensors[f"{i}:x"], tensors[f"{i}:timesteps"] = run_steps(case)
+    save_file(tensors, GOLDEN / "scheduler_steps.safetensors",
+              {"cases": json.dumps(STEPS), "diffusers": diffusers.__version__})
+
+
+# ---- A whole folder ----
+
+def write_pipeline():
+    folder = GOLDEN / "pipeline"
+    shutil.rmtree(folder, ignore_errors=True)
+    model = UNet2DModel(**CASES["google_ddpm"]).eval()
+    fill(model)
+    pipeline = DDPMPipeline(unet=model, scheduler=DDPMScheduler(variance_type="fixed_large"))
+    pipeline.save_pretrained(folder)
+    ddim = DDIMScheduler.from_config(pipeline.scheduler.config)
+    ddim.set_timesteps(5)
+    noise = numbers("noise", (3, 3, 8, 8)) * 2
+    x = noise
+    with torch.no_grad():
+        for t in ddim.timesteps:
+            x = ddim.step(model(x, t).sample, t, x).prev_sample
+    save_file({"noise": noise, "samples": x.contiguous()}, folder / "samples.safetensors")
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(2)
+    GOLDEN.mkdir(exist_ok=True)
+    for case_name, case_config in CASES.items():
+        write_unet(case_name, case_config)
+    write_schedulers()
+    write_pipeline()
