@@ -1,0 +1,98 @@
+// The CPU backend's memory and threads.
+#include "kernels/cpu/cpu_backend.h"
+
+#include <omp.h>
+#include <sys/mman.h>
+
+#include <cstdlib>
+#include <cstring>
+#include <thread>
+
+#include "kernels/cpu/parallel.h"
+
+namespace imago {
+
+namespace {
+
+constexpr size_t kAlignment = 256, kHugePage = size_t{2} << 20;
+
+size_t rounded_up(size_t bytes, size_t unit) {
+  return (bytes + unit - 1) / unit * unit;
+}
+
+/// Whole huge pages, aligned to them. A fresh 4 KiB page costs 13 to 20 us where pages are slow to come by, so
+/// a step's activations (hundreds of MiB) would cost seconds; in huge pages they cost a few milliseconds.
+void* map_huge(size_t bytes) {
+  const size_t size = rounded_up(bytes, kHugePage);
+  void* raw = mmap(nullptr, size + kHugePage, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (raw == MAP_FAILED) return nullptr;
+  char* begin = static_cast<char*>(raw);
+  char* aligned = reinterpret_cast<char*>(rounded_up(reinterpret_cast<size_t>(begin), kHugePage));
+  if (aligned > begin) munmap(begin, static_cast<size_t>(aligned - begin));
+  const size_t tail = static_cast<size_t>(begin + size + kHugePage - (aligned + size));
+  if (tail > 0) munmap(aligned + size, tail);
+  madvise(aligned, size, MADV_HUGEPAGE);  // a hint: small pages are right too, only slower
+  return aligned;
+}
+
+/// Makes OpenMP's idle threads sleep instead of spin.
+///
+/// libgomp spins for 300,000 rounds (milliseconds) at every barrier; beside a busy neighbour the spinning
+/// thread burns the very time slice that the late one needs, and a step becomes ten times slower. Its own
+/// remedy is OMP_WAIT_POLICY=passive, but that is read before main() and before any code of ours can set it.
+/// It has a second rule, though: while a process has more OpenMP threads than cores, it spins 1000 rounds
+/// only. So one idle team of two, parked for good on a thread of its own, is enough to tip the balance. It
+/// costs no time: both threads sleep. Nothing is done if the user has chosen a policy.
+void keep_idle_threads_asleep() {
+  if (std::getenv("OMP_WAIT_POLICY") || std::getenv("GOMP_SPINCOUNT")) return;
+  try {
+    std::thread([] {
+      int size = 0;
+#pragma omp parallel num_threads(2) reduction(+ : size)
+      size += 1;
+      while (size > 0) std::this_thread::sleep_for(std::chrono::hours(24));
+    }).detach();
+  } catch (const std::system_error&) {
+    // No thread to spare: slower beside neighbours, nothing else.
+  }
+}
+
+}  // namespace
+
+bool CpuBackend::supports(DType t) const {
+  return t == DType::kFloat32 || t == DType::kBFloat16;
+}
+
+void* CpuBackend::allocate(size_t bytes) {
+  if (bytes > SIZE_MAX / 2) return nullptr;
+  if (bytes >= kHugePage) return map_huge(bytes);
+  return std::aligned_alloc(kAlignment, rounded_up(std::max<size_t>(bytes, 1), kAlignment));
+}
+
+void CpuBackend::deallocate(void* p, size_t bytes) {
+  if (!p) return;
+  if (bytes >= kHugePage) {
+    munmap(p, rounded_up(bytes, kHugePage));
+  } else {
+    std::free(p);
+  }
+}
+
+void CpuBackend::upload(void* device, const void* host, size_t bytes) {
+  std::memcpy(device, host, bytes);
+}
+
+void CpuBackend::download(void* host, const void* device, size_t bytes) {
+  std::memcpy(host, device, bytes);
+}
+
+Backend& cpu_backend() {
+  static CpuBackend& backend = [&]() -> CpuBackend& {
+    keep_idle_threads_asleep();
+    static CpuBackend the_one;
+    return the_one;
+  }();
+  return backend;
+}
+
+}  // namespace imago

@@ -1,0 +1,143 @@
+// The arithmetic of diffusion itself: noise, the forward process, the loss and the sampler's update.
+//
+// Each works on blocks of one picture: the block's random numbers are made in a buffer in cache (random_block.h)
+// and used at once, so noise never travels through memory. x0, noise and x_t are float32 whatever the type of
+// the activations: bfloat16 would round sqrt(alpha_bar) to 1 for the first timesteps.
+#include "kernels/cpu/cpu_backend.h"
+#include "kernels/cpu/parallel.h"
+#include "kernels/cpu/random_block.h"
+
+namespace imago {
+
+using namespace cpu;
+
+namespace {
+
+/// Pixels in [-1,1]: bytes are scaled, floats are taken as they are.
+Vec load_pixels(const uint8_t* p, int64_t lanes) {
+  float f[kLanes] = {};
+  for (int64_t i = 0; i < lanes; ++i) f[i] = static_cast<float>(p[i]) / 127.5f - 1.0f;
+  return load(f);
+}
+template <class T>
+Vec load_pixels(const T* p, int64_t lanes) {
+  return load_up_to(p, lanes);
+}
+
+// x_t = c0 x0 + c1 e,  target = c2 x0 + c3 e  (Ho 2020, eq. 4: c0 = sqrt(alpha_bar), c1 = sqrt(1 - alpha_bar))
+template <class X, class T>
+void q_sample_pictures(const X* x0, const float* coefficients, const RandomKey& key, const Shape& shape,
+                       T* xt, float* target) {
+  const int64_t pictures = shape[0], elements = pictures ? shape.numel() / pictures : 0;
+  for_each_random_block<Distribution::kNormal>(
+      key, pictures, elements, [=](int64_t n, int64_t first, int64_t count, const float* noise) {
+        const float* c = coefficients + 4 * n;
+        vector_loop(0, count, [&](int64_t i, int64_t lanes) {
+          const Vec x = load_pixels(x0 + first + i, lanes), e = load(noise + i);
+          store_up_to(xt + first + i, c[0] * x + c[1] * e, lanes);
+          store_up_to(target + first + i, c[2] * x + c[3] * e, lanes);
+        });
+      });
+}
+
+/// sum_i (a_i - b_i)^2 over one picture, in blocks whose sums are added in float64.
+template <class T>
+double squared_distance(const T* a, const float* b, int64_t elements) {
+  double sum = 0;
+  for (int64_t first = 0; first < elements; first += kGrain) {
+    Vec block = {};
+    vector_loop(first, std::min(elements, first + kGrain), [&](int64_t i, int64_t lanes) {
+      const Vec difference = load_up_to(a + i, lanes) - load_up_to(b + i, lanes);
+      block += difference * difference;
+    });
+    sum += sum_of(block);
+  }
+  return sum;
+}
+
+template <class T>
+void sampler_update(const float* x, const T* m, const SamplerStep& s, const RandomKey& key,
+                    const Shape& shape, float* y) {
+  const int64_t pictures = shape[0], elements = pictures ? shape.numel() / pictures : 0;
+  for_each_random_block<Distribution::kNormal>(
+      key, pictures, elements, [=](int64_t, int64_t first, int64_t count, const float* noise) {
+        vector_loop(first, first + count, [&](int64_t i, int64_t lanes) {
+          const Vec vx = load_up_to(x + i, lanes), vm = load_up_to(m + i, lanes), z = load(noise + i - first);
+          Vec x0 = s.x0_x * vx + s.x0_m * vm;
+          if (s.clip > 0) {
+            x0 = x0 > s.clip ? splat(s.clip) : x0;  // NaN stays NaN
+            x0 = x0 < -s.clip ? splat(-s.clip) : x0;
+          }
+          store_up_to(y + i, s.y_x * vx + s.y_m * vm + s.y_x0 * x0 + s.sigma * z, lanes);
+        });
+      });
+}
+
+}  // namespace
+
+void CpuBackend::normal(const RandomKey& key, TensorRef y) {
+  const int64_t pictures = y.shape[0], elements = pictures ? y.numel() / pictures : 0;
+  dispatch("normal", y.dtype, [&]<class T>() {
+    T* out = y.as<T>();
+    for_each_random_block<Distribution::kNormal>(
+        key, pictures, elements, [=](int64_t, int64_t first, int64_t count, const float* noise) {
+          vector_loop(0, count, [&](int64_t i, int64_t lanes) {
+            store_up_to(out + first + i, load(noise + i), lanes);
+          });
+        });
+  });
+}
+
+void CpuBackend::q_sample(ConstTensorRef x0, ConstTensorRef coefficients, const RandomKey& key, TensorRef xt,
+                          TensorRef target) {
+  dispatch("q_sample", xt.dtype, [&]<class T>() {
+    auto run = [&]<class X>() {
+      q_sample_pictures(x0.as<X>(), coefficients.as<float>(), key, x0.shape, xt.as<T>(), target.as<float>());
+    };
+    if (x0.dtype == DType::kUInt8) {
+      run.template operator()<uint8_t>();
+    } else {
+      dispatch("q_sample", x0.dtype, run);
+    }
+  });
+}
+
+// loss[n] = weight[n] / M * sum_i (prediction_i - target_i)^2
+void CpuBackend::mse_loss(ConstTensorRef prediction, ConstTensorRef target, ConstTensorRef weight,
+                          TensorRef loss) {
+  const int64_t pictures = prediction.shape[0], elements = pictures ? prediction.numel() / pictures : 0;
+  dispatch("mse_loss", prediction.dtype, [&]<class T>() {
+    parallel_items(pictures, [&](int64_t n) {
+      const double sum =
+          squared_distance(prediction.as<T>() + n * elements, target.as<float>() + n * elements, elements);
+      loss.as<float>()[n] = static_cast<float>(weight.as<float>()[n] * sum / static_cast<double>(elements));
+    });
+  });
+}
+
+// dprediction_i = dloss[n] weight[n] 2/M (prediction_i - target_i)
+void CpuBackend::mse_loss_backward(ConstTensorRef dloss, ConstTensorRef prediction, ConstTensorRef target,
+                                   ConstTensorRef weight, TensorRef dprediction) {
+  const int64_t pictures = prediction.shape[0], elements = pictures ? prediction.numel() / pictures : 0;
+  dispatch("mse_loss_backward", prediction.dtype, [&]<class T>() {
+    parallel_items(pictures, [&](int64_t n) {
+      const double factor = static_cast<double>(dloss.as<float>()[n]) * weight.as<float>()[n] * 2 /
+                            static_cast<double>(elements);
+      const Vec f = splat(static_cast<float>(factor));
+      const T* p = prediction.as<T>();
+      const float* t = target.as<float>();
+      T* d = dprediction.as<T>();
+      vector_loop(n * elements, (n + 1) * elements, [&](int64_t i, int64_t lanes) {
+        store_up_to(d + i, f * (load_up_to(p + i, lanes) - load_up_to(t + i, lanes)), lanes);
+      });
+    });
+  });
+}
+
+void CpuBackend::sampler_step(ConstTensorRef x, ConstTensorRef m, const SamplerStep& step,
+                              const RandomKey& key, TensorRef y) {
+  dispatch("sampler_step", m.dtype,
+           [&]<class T>() { sampler_update(x.as<float>(), m.as<T>(), step, key, x.shape, y.as<float>()); });
+}
+
+}  // namespace imago

@@ -1,0 +1,82 @@
+// What GroupNorm's forward and backward share: the cutting into chunks, the two sources, the order of work.
+#pragma once
+
+#include "kernels/backend.h"
+#include "kernels/cpu/columns.h"
+#include "kernels/cpu/scratch.h"
+
+namespace imago::cpu {
+
+struct GroupNormShape {
+  int64_t pictures, pixels, channels, groups;
+  int64_t chunk_rows, chunks;  // pixels a chunk; chunks a picture
+
+  GroupNormShape(const Shape& x, int64_t channels, int64_t groups)
+      : pictures(x[0]),
+        pixels(x[0] && x[-1] ? x.numel() / (x[0] * x[-1]) : 0),
+        channels(channels),
+        groups(groups),
+        chunk_rows(rows_per_chunk(channels)),
+        chunks(ceil_div(pixels, chunk_rows)) {}
+  int64_t per_group() const { return channels / groups; }
+  int64_t row(int64_t n, int64_t chunk) const { return n * pixels + chunk * chunk_rows; }
+  int64_t rows(int64_t chunk) const { return std::min(chunk_rows, pixels - chunk * chunk_rows); }
+};
+
+/// One tensor, or two that stand for their concatenation along C.
+template <class T>
+struct Sources {
+  T *a, *b;
+  int64_t channels_a, channels_b;
+
+  template <class Ref>
+  explicit Sources(const BasicConcat<Ref>& x)
+      : a(x.a.template as<std::remove_const_t<T>>()),
+        b(x.b.template as<std::remove_const_t<T>>()),
+        channels_a(x.a.shape[-1]),
+        channels_b(x.b ? x.b.shape[-1] : 0) {}
+
+  /// f(pointer to pixel 0, channels, where these channels start in the concatenation)
+  template <class F>
+  void for_each(F&& f) const {
+    f(a, channels_a, int64_t{0});
+    if (channels_b) f(b, channels_b, channels_a);
+  }
+};
+
+/// For channels [begin, end) of one group, whose statistics are (mean, rstd): h = (x - mean) factor + offset.
+/// (x - mean) is taken first: x factor + (offset - mean factor) would cancel where |mean| is large.
+template <class T>
+inline void channel_affine(const float* gamma, const float* beta, const T* scale_shift, int64_t channels,
+                           const float* statistics, int64_t begin, int64_t end, float* mean, float* factor,
+                           float* offset) {
+  for (int64_t i = begin; i < end; ++i) {
+    mean[i] = statistics[0];
+    factor[i] = statistics[1] * gamma[i];
+    offset[i] = beta[i];
+    if (scale_shift) {
+      const float scale = 1.0f + static_cast<float>(scale_shift[i]);
+      factor[i] *= scale;
+      offset[i] = offset[i] * scale + static_cast<float>(scale_shift[channels + i]);
+    }
+  }
+}
+
+/// first(n, chunk) for all chunks, then between(n) for every picture, then second(n, chunk) for all chunks.
+template <class First, class Between, class Second>
+void two_sweeps(const GroupNormShape& shape, First&& first, Between&& between, Second&& second) {
+  if (shape.pictures >= max_threads()) {  // a thread, a picture: the second sweep finds it in cache
+    parallel_items(shape.pictures, [&](int64_t n) {
+      for (int64_t chunk = 0; chunk < shape.chunks; ++chunk) first(n, chunk);
+      between(n);
+      for (int64_t chunk = 0; chunk < shape.chunks; ++chunk) second(n, chunk);
+    });
+    return;
+  }
+  const int64_t items = shape.pictures * shape.chunks;
+  parallel_items(items, [&](int64_t i) { first(i / shape.chunks, i % shape.chunks); });
+  for (int64_t n = 0; n < shape.pictures; ++n) between(n);
+  parallel_items(items, [&](int64_t i) { second(i / shape.chunks, i % shape.chunks); });
+}
+
+}  // namespace imago::cpu

@@ -1,0 +1,107 @@
+// One vector register of floats, and how elements get in and out of it.
+//
+// Vec is a GCC/Clang vector: + - * / and comparisons work lane by lane, a * b + c becomes one FMA, and the
+// compiler maps it to AVX2 (8 lanes), AVX-512 (16) or whatever the target has. Activations are float32 or
+// bfloat16; arithmetic is always float32: load() widens, store() rounds to nearest even.
+#pragma once
+
+#include <cstdint>
+#include <cstring>
+
+#include "kernels/dtype.h"
+
+namespace imago::cpu {
+
+#if defined(__AVX512F__)
+inline constexpr int kLanes = 16;
+#else
+inline constexpr int kLanes = 8;
+#endif
+
+typedef float Vec __attribute__((vector_size(kLanes * sizeof(float))));
+typedef int32_t VecI __attribute__((vector_size(kLanes * sizeof(int32_t))));
+typedef uint32_t VecU __attribute__((vector_size(kLanes * sizeof(uint32_t))));
+typedef uint16_t VecH __attribute__((vector_size(kLanes * sizeof(uint16_t))));
+
+inline Vec splat(float f) {
+  return f - Vec{};
+}
+/// Lane by lane: mask (all ones or all zeros, as comparisons give) ? a : b.
+inline Vec select(VecI mask, Vec a, Vec b) {
+  return (Vec)((mask & (VecI)a) | (~mask & (VecI)b));
+}
+inline Vec maximum(Vec a, Vec b) {
+  return a > b ? a : b;
+}
+inline Vec minimum(Vec a, Vec b) {
+  return a < b ? a : b;
+}
+
+inline Vec load(const float* p) {
+  Vec v;
+  std::memcpy(&v, p, sizeof v);
+  return v;
+}
+inline void store(float* p, Vec v) {
+  std::memcpy(p, &v, sizeof v);
+}
+
+/// bfloat16 is the upper half of a float32, so widening is a shift.
+inline Vec load(const bf16* p) {
+  VecH h;
+  std::memcpy(&h, p, sizeof h);
+  return (Vec)(__builtin_convertvector(h, VecU) << 16);
+}
+inline void store(bf16* p, Vec v) {
+  const VecU u = (VecU)v;
+  const VecU rounded = (u + 0x7fffu + ((u >> 16) & 1u)) >> 16;
+  const VecI nan = v != v;
+  const VecU bits = nan ? ((u >> 16) | 0x40u) : rounded;
+  const VecH h = __builtin_convertvector(bits, VecH);
+  std::memcpy(p, &h, sizeof h);
+}
+
+/// The first n lanes; the others are zero (not touched).
+template <class T>
+inline Vec load_part(const T* p, int64_t n) {
+  T lanes[kLanes] = {};
+  std::memcpy(lanes, p, static_cast<size_t>(n) * sizeof(T));
+  return load(lanes);
+}
+template <class T>
+inline void store_part(T* p, Vec v, int64_t n) {
+  T lanes[kLanes];
+  store(lanes, v);
+  std::memcpy(p, lanes, static_cast<size_t>(n) * sizeof(T));
+}
+template <class T>
+inline Vec load_up_to(const T* p, int64_t n) {
+  return n >= kLanes ? load(p) : load_part(p, n);
+}
+template <class T>
+inline void store_up_to(T* p, Vec v, int64_t n) {
+  if (n >= kLanes) {
+    store(p, v);
+  } else {
+    store_part(p, v, n);
+  }
+}
+
+/// Sums and maxima over the lanes, by halving: a fixed order.
+inline float sum_of(Vec v) {
+  float lanes[kLanes];
+  store(lanes, v);
+  for (int width = kLanes / 2; width > 0; width /= 2) {
+    for (int i = 0; i < width; ++i) lanes[i] += lanes[i + width];
+  }
+  return lanes[0];
+}
+inline float max_of(Vec v) {
+  float lanes[kLanes];
+  store(lanes, v);
+  float m = lanes[0];
+  for (int i = 1; i < kLanes; ++i) m = m > lanes[i] ? m : lanes[i];
+  return m;
+}
+
+}  // namespace imago::cpu
