@@ -7,6 +7,8 @@
 // atomics, no partial sums to join, and a fixed order whatever the number of threads. The five products are
 // all C (+)= A B with vectors along the columns of B (gemm_tile.h): for the scores the keys (values) are
 // packed transposed, and P^T, dS^T are the same tiles read with their strides exchanged.
+#include <utility>
+
 #include "kernels/cpu/attention.h"
 #include "kernels/cpu/cpu_backend.h"
 #include "kernels/cpu/simd_math.h"

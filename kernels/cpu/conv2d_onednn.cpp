@@ -11,6 +11,9 @@
 
 #include <omp.h>
 
+#include <algorithm>
+#include <array>
+#include <bit>
 #include <dnnl.hpp>
 #include <map>
 #include <memory>
@@ -48,16 +51,17 @@ size_t padded(size_t bytes) {
 /// A primitive with the layouts of its operands. Matrix products use the same three: x [M,C], w, y [M,K].
 struct Entry {
   dnnl::primitive primitive;
-  int x_argument, w_argument, y_argument;
-  memory::desc x, w, y, bias;
-  memory::desc plain_w;     // the weights as the caller has them
-  dnnl::primitive reorder;  // plain_w -> w, or w -> plain_w for wgrad; unused if equal
-  bool reorders = false;
-  size_t w_bytes = 0, scratchpad_bytes = 0, reorder_scratchpad_bytes = 0;
-  memory::desc scratchpad, reorder_scratchpad;
+  int x_argument = 0, w_argument = 0, y_argument = 0;
+  memory::desc x = {}, w = {}, y = {}, bias = {};
+  memory::desc scratchpad = {};
+  bool reorders = false;         // whether the weights' own format differs from the caller's, and then:
+  memory::desc plain_w = {};     // the weights as the caller has them
+  dnnl::primitive reorder = {};  // plain_w -> w; for wgrad w -> plain_w
+  memory::desc reorder_scratchpad = {};
 
+  size_t w_bytes() const { return reorders ? padded(w.get_size()) : 0; }
   size_t scratch_bytes() const {
-    return padded(w_bytes) + padded(std::max(scratchpad_bytes, reorder_scratchpad_bytes));
+    return w_bytes() + padded(std::max(scratchpad.get_size(), reorder_scratchpad.get_size()));
   }
 };
 
@@ -73,19 +77,12 @@ dnnl::primitive_attr attributes(bool accumulate, float scale = 1) {
   return a;
 }
 
-void set_scratchpad(Entry& e, const memory::desc& scratchpad) {
-  e.scratchpad = scratchpad;
-  e.scratchpad_bytes = scratchpad.get_size();
-}
-
 void set_reorder(Entry& e, const memory::desc& from, const memory::desc& to,
                  const dnnl::primitive_attr& attr) {
   const dnnl::reorder::primitive_desc pd(engine(), from, engine(), to, attr);
   e.reorder = dnnl::reorder(pd);
   e.reorders = true;
-  e.w_bytes = e.w.get_size();
   e.reorder_scratchpad = pd.scratchpad_desc();
-  e.reorder_scratchpad_bytes = e.reorder_scratchpad.get_size();
 }
 
 /// y = x w^T and its gradients as [M,C] x [C,K]; transposes and channel ranges are strides.
@@ -97,22 +94,22 @@ Entry matmul_entry(Pass pass, const Conv2d& c, float scale) {
   const Dims rows{c.weight_channels, 1}, columns{1, c.weight_channels};
   Entry e;
   if (pass == Pass::kWgrad) {
-    e.plain_w = memory::desc({c.k, c.c}, Type::f32, rows);
-    const dnnl::matmul::primitive_desc pd({yt, x, e.plain_w}, attributes(true, scale), engine());
-    e = {dnnl::matmul(pd), DNNL_ARG_WEIGHTS, DNNL_ARG_DST, DNNL_ARG_SRC, x, e.plain_w, yt};
-    set_scratchpad(e, pd.scratchpad_desc());
+    const memory::desc dw({c.k, c.c}, Type::f32, rows);
+    const dnnl::matmul::primitive_desc pd({yt, x, dw}, attributes(true, scale), engine());
+    e = {dnnl::matmul(pd), DNNL_ARG_WEIGHTS, DNNL_ARG_DST, DNNL_ARG_SRC, x, dw, yt};
+    e.scratchpad = pd.scratchpad_desc();
   } else if (pass == Pass::kDgrad) {
     const memory::desc w({c.k, c.c}, type, rows);
     const dnnl::matmul::primitive_desc pd({y, w, x}, attributes(false), engine());
     e = {dnnl::matmul(pd), DNNL_ARG_DST, DNNL_ARG_WEIGHTS, DNNL_ARG_SRC, x, w, y};
-    set_scratchpad(e, pd.scratchpad_desc());
+    e.scratchpad = pd.scratchpad_desc();
   } else {
     const memory::desc w({c.c, c.k}, type, columns), bias({1, c.k}, Type::f32, Tag::ab);
     const auto attr = attributes(pass == Pass::kForwardAccumulate);
     const auto pd = pass == Pass::kForwardBias ? dnnl::matmul::primitive_desc({x, w, bias, y}, attr, engine())
                                                : dnnl::matmul::primitive_desc({x, w, y}, attr, engine());
     e = {dnnl::matmul(pd), DNNL_ARG_SRC, DNNL_ARG_WEIGHTS, DNNL_ARG_DST, x, w, y, bias};
-    set_scratchpad(e, pd.scratchpad_desc());
+    e.scratchpad = pd.scratchpad_desc();
   }
   return e;
 }
@@ -142,7 +139,7 @@ Entry conv_entry(Pass pass, const Conv2d& c, float scale) {
            x,
            pd.weights_desc(),
            y};
-      set_scratchpad(e, pd.scratchpad_desc());
+      e.scratchpad = pd.scratchpad_desc();
     } else {
       const memory::desc dw(filter, Type::f32, Tag::any);
       const dnnl::convolution_backward_weights::primitive_desc pd(
@@ -154,7 +151,7 @@ Entry conv_entry(Pass pass, const Conv2d& c, float scale) {
            x,
            pd.diff_weights_desc(),
            y};
-      set_scratchpad(e, pd.scratchpad_desc());
+      e.scratchpad = pd.scratchpad_desc();
       e.plain_w = memory::desc(filter, Type::f32, plain);
       set_reorder(e, e.w, e.plain_w, attributes(true, scale));
       return e;
@@ -171,7 +168,7 @@ Entry conv_entry(Pass pass, const Conv2d& c, float scale) {
          pd.weights_desc(),
          y,
          bias};
-    set_scratchpad(e, pd.scratchpad_desc());
+    e.scratchpad = pd.scratchpad_desc();
   }
   e.plain_w = memory::desc(filter, type, plain);
   if (e.w != e.plain_w) set_reorder(e, e.plain_w, e.w, attributes(false));
@@ -235,26 +232,27 @@ size_t scratch_bytes(Pass pass, const Conv2d& c, float scale) {
 
 void run(Pass pass, const Conv2d& c, const Operands& o, float scale, void* scratch) {
   const Entry& e = entry(pass, c, scale);
-  char* extra = static_cast<char*>(scratch) + padded(e.w_bytes);
+  char* extra = static_cast<char*>(scratch) + e.w_bytes();
   auto at = [](const memory::desc& desc, const void* p) {
     return memory(desc, engine(), const_cast<void*>(p));
   };
-  const memory plain = at(e.plain_w, o.w), blocked = at(e.w, e.reorders ? scratch : o.w);
-  const bool backwards = pass == Pass::kWgrad;  // the reorder comes after
+  const memory weights = at(e.w, e.reorders ? scratch : o.w);
   auto reorder = [&] {
-    e.reorder.execute(stream(), {{DNNL_ARG_FROM, backwards ? blocked : plain},
-                                 {DNNL_ARG_TO, backwards ? plain : blocked},
+    const memory plain = at(e.plain_w, o.w);
+    const bool back = pass == Pass::kWgrad;
+    e.reorder.execute(stream(), {{DNNL_ARG_FROM, back ? weights : plain},
+                                 {DNNL_ARG_TO, back ? plain : weights},
                                  {DNNL_ARG_SCRATCHPAD, at(e.reorder_scratchpad, extra)}});
   };
 
-  if (e.reorders && !backwards) reorder();
+  if (e.reorders && pass != Pass::kWgrad) reorder();
   std::unordered_map<int, memory> arguments{{e.x_argument, at(e.x, o.x)},
-                                            {e.w_argument, blocked},
+                                            {e.w_argument, weights},
                                             {e.y_argument, at(e.y, o.y)},
                                             {DNNL_ARG_SCRATCHPAD, at(e.scratchpad, extra)}};
   if (pass == Pass::kForwardBias) arguments.insert({DNNL_ARG_BIAS, at(e.bias, o.bias)});
   e.primitive.execute(stream(), arguments);
-  if (e.reorders && backwards) reorder();
+  if (e.reorders && pass == Pass::kWgrad) reorder();
   stream().wait();
 }
 
