@@ -4,7 +4,7 @@
 namespace imago::test {
 
 std::vector<BackendUnderTest> backends_under_test() {
-  return {{.backend = &reference_backend()}};
+  return {{.backend = &reference_backend()}, {.backend = &cpu_backend()}};
 }
 
 }  // namespace imago::test
