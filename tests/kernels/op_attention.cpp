@@ -49,7 +49,7 @@ Tolerance y_tolerance(const Bench& b, const Heads& z) {
 void run_attention(Bench& b, const Heads& z) {
   const TensorRef q = b.input("q", z.tokens()), k = b.input("k", z.tokens()), v = b.input("v", z.tokens());
   const TensorRef y = b.output("y", z.tokens(), y_tolerance(b, z));
-  const TensorRef lse = b.output("lse", z.rows(), b.vectors(), {.absolute = p_error(z), .relative = 4 * kU});
+  const TensorRef lse = b.output("lse", z.rows(), b.vectors(), Tolerance{p_error(z), 4 * kU});
   b.backend().attention(q, k, v, z.heads, z.scale(), y, lse, b.workspace());
 }
 

@@ -46,7 +46,7 @@ struct Operand {
   Role role;
   OperandType type;
   Shape shape;
-  Tolerance tolerance;
+  Tolerances tolerances;
   Values before, after;        // all elements, as double
   std::vector<uint8_t> bytes;  // after
   TensorRef ref;               // on the device
@@ -71,13 +71,14 @@ class Bench {
   TensorRef input(const std::string& name, const Shape& shape, const Draw& draw = {});
   TensorRef input(const std::string& name, const Shape& shape, OperandType type, const Draw& draw = {});
   /// An output, NaN before the call.
-  TensorRef output(const std::string& name, const Shape& shape, const Tolerance& tolerance);
-  TensorRef output(const std::string& name, const Shape& shape, OperandType type, const Tolerance& tolerance);
+  TensorRef output(const std::string& name, const Shape& shape, const Tolerances& tolerances = Tolerance{});
+  TensorRef output(const std::string& name, const Shape& shape, OperandType type,
+                   const Tolerances& tolerances = Tolerance{});
   /// A parameter's gradient: N(0,1) before the call, which adds to it.
-  TensorRef added_to(const std::string& name, const Shape& shape, const Tolerance& tolerance);
+  TensorRef added_to(const std::string& name, const Shape& shape, const Tolerances& tolerances);
   /// Read and overwritten.
   TensorRef in_place(const std::string& name, const Shape& shape, OperandType type,
-                     const Tolerance& tolerance, const Draw& draw = {});
+                     const Tolerances& tolerances, const Draw& draw = {});
   /// Random numbers' key with ids that are neither consecutive nor small.
   RandomKey key(int64_t pictures, uint32_t stream = 7);
 
@@ -102,7 +103,7 @@ class Bench {
   };
 
   TensorRef make(const std::string& name, Role role, const Shape& shape, OperandType type,
-                 const Tolerance& tolerance, const Draw& draw);
+                 const Tolerances& tolerances, const Draw& draw);
   Values numbers(const std::string& name, int64_t count, OperandType type, const Draw& draw) const;
   void* place(const std::vector<uint8_t>& bytes);
 

@@ -151,7 +151,7 @@ void run_biased(Bench& b, const BiasGrad& z) {
   const int64_t n = z.dy[0], k = z.dy[-1], pixels = z.dy.numel() / (n * k);
   const TensorRef x = b.input("x", {n, pixels, 1, 2}), w = b.input("w", {k, 1, 1, 2});
   const Conv2dEpilogue epilogue{b.input("bias", {k}, b.vectors()), b.input("per_image", {n, k}), {}, z.scale};
-  b.backend().conv2d({x}, w, {}, epilogue, b.output("y", {n, pixels, 1, k}, {}), b.workspace());
+  b.backend().conv2d({x}, w, {}, epilogue, b.output("y", {n, pixels, 1, k}), b.workspace());
 }
 
 OpRow bias_grad_row() {

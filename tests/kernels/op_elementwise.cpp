@@ -127,7 +127,7 @@ OpRow silu_backward_row() {
         b.backend().silu_backward(dy, x, b.output("dx", shape, roundings(20, kLargest)));
       };
       const auto forward = [=](Bench& b) {
-        b.backend().silu(b.input("x", shape, spread(wide)), b.output("y", shape, {}));
+        b.backend().silu(b.input("x", shape, spread(wide)), b.output("y", shape));
       };
       row.cases.push_back({.name = shape.to_string() + (wide ? " wide" : ""),
                            .run = run,
@@ -147,7 +147,7 @@ OpRow dropout_row() {
         b.backend().dropout(b.input("dy", shape), p, b.key(shape[0]), b.output("dx", shape, factors(3)));
       };
       const auto forward = [=](Bench& b) {
-        b.backend().dropout(b.input("x", shape), p, b.key(shape[0]), b.output("y", shape, {}));
+        b.backend().dropout(b.input("x", shape), p, b.key(shape[0]), b.output("y", shape));
       };
       const auto in_place = [=](Bench& b) {
         const TensorRef x = b.in_place("x", shape, b.activations(), factors(3));

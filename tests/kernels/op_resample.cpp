@@ -25,7 +25,7 @@ OpRow upsample2x_row() {
       b.backend().upsample2x(b.input("dy", z.low()), z.scale, b.output("dx", z.high(), factors(1)));
     };
     const auto forward = [=](Bench& b) {
-      b.backend().sum_pool2x(b.input("x", z.high()), z.scale, b.output("y", z.low(), {}));
+      b.backend().sum_pool2x(b.input("x", z.high()), z.scale, b.output("y", z.low()));
     };
     row.cases.push_back({.name = z.name(), .run = run, .small = z.low().numel() <= 1000, .forward = forward});
   }
@@ -41,7 +41,7 @@ OpRow sum_pool2x_row() {
       b.backend().sum_pool2x(b.input("dy", z.high()), z.scale, b.output("dx", z.low(), tolerance));
     };
     const auto forward = [=](Bench& b) {
-      b.backend().upsample2x(b.input("x", z.low()), z.scale, b.output("y", z.high(), {}));
+      b.backend().upsample2x(b.input("x", z.low()), z.scale, b.output("y", z.high()));
     };
     row.cases.push_back({.name = z.name(), .run = run, .small = z.low().numel() <= 1000, .forward = forward});
   }

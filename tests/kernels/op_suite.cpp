@@ -31,36 +31,47 @@ double rms(const Values& v, size_t first, size_t count) {
   return count ? std::sqrt(sum / static_cast<double>(count)) : 0;
 }
 
-/// The measure of op_tolerance.h, element by element; names the worst.
-void compare(const Operand& got, const Operand& expected, const std::string& where) {
-  const Tolerance& t = got.tolerance;
-  const double stored = t.exact ? 0 : unit_roundoff(got.type.stored),
-               all = rms(expected.after, 0, expected.after.size());
-  const size_t row = got.shape.rank() ? got.shape[-1] : 1;
-  size_t worst = 0, failures = 0;
-  double worst_excess = 0, worst_allowed = 0;
-  for (size_t i = 0; i < got.after.size(); ++i) {
-    const double want = t.exact ? rounded_to(got.type.stored, expected.after[i]) : expected.after[i];
-    const double scale = t.of_rms ? std::max(all, rms(expected.after, i / row * row, row)) : 0;
-    const double arithmetic = t.absolute + t.relative * std::abs(want) + t.of_rms * scale;
-    const double allowed = arithmetic + stored * (std::abs(want) + arithmetic);
-    const double error = std::abs(got.after[i] - want);
-    if (error <= allowed) continue;  // false for NaN
-    ++failures;
-    const double excess =
-        std::isnan(error) || allowed == 0 ? std::numeric_limits<double>::infinity() : error / allowed;
-    if (excess > worst_excess) worst = i, worst_excess = excess, worst_allowed = allowed;
+/// What element i should be, and how far from it an output may lie: the measure of op_tolerance.h.
+struct Goal {
+  double value, allowed;
+
+  Goal(const Operand& got, const Values& expected, size_t i, double rms_of_all) {
+    const Tolerance& t = got.tolerances.of(i);
+    value = t.exact ? rounded_to(got.type.stored, expected[i]) : expected[i];
+    allowed = t.absolute + t.relative * std::abs(value);
+    if (t.of_rms != 0) {
+      const size_t row = got.shape[-1];
+      allowed += t.of_rms * std::max(rms_of_all, rms(expected, i / row * row, row));
+    }
+    if (!t.exact) allowed += unit_roundoff(got.type.stored) * (std::abs(value) + allowed);
   }
-  EXPECT_EQ(failures, 0u) << where << ": " << failures << " of " << got.after.size() << " elements of "
-                          << got.name << " " << got.shape.to_string() << " are off. Worst at "
-                          << place_of(worst, got.shape) << ": got " << got.after[worst] << ", expected "
-                          << expected.after[worst] << " within " << worst_allowed;
+};
+
+/// Element by element; names the worst.
+void compare(const Operand& got, const Values& expected, const std::string& where) {
+  const double rms_of_all = rms(expected, 0, expected.size());
+  size_t worst = 0, failures = 0;
+  double worst_excess = 0;
+  for (size_t i = 0; i < got.after.size(); ++i) {
+    const Goal goal(got, expected, i, rms_of_all);
+    const double error = std::abs(got.after[i] - goal.value);
+    if (error <= goal.allowed) continue;  // false for NaN
+    ++failures;
+    const double excess = std::isnan(error) ? std::numeric_limits<double>::infinity() : error - goal.allowed;
+    if (excess > worst_excess) worst = i, worst_excess = excess;
+  }
+  if (failures == 0) return;
+  const Goal goal(got, expected, worst, rms_of_all);
+  ADD_FAILURE() << where << ": " << failures << " of " << got.after.size() << " elements of " << got.name
+                << " " << got.shape.to_string() << " are off. Worst at " << place_of(worst, got.shape)
+                << ": got " << got.after[worst] << ", expected " << goal.value << " within " << goal.allowed;
 }
 
 void expect_same_bits(const std::vector<Operand>& a, const std::vector<Operand>& b,
                       const std::string& where) {
-  for (size_t i = 0; i < a.size(); ++i)
-    EXPECT_EQ(a[i].bytes, b[i].bytes) << where << ": other bits in " << a[i].name;
+  for (size_t i = 0; i < a.size(); ++i) {
+    EXPECT_TRUE(a[i].bytes == b[i].bytes) << where << ": other bits in " << a[i].name;
+  }
 }
 
 NamedValues by_name(const std::vector<Operand>& operands) {
@@ -89,7 +100,7 @@ void check_case(const BackendUnderTest& entry, const OpRow& row, const OpCase& c
   const std::vector<Operand> expected = run_on_bench(c.run, exact, "reference: " + where);
   const std::vector<Operand> got = run_on_bench(c.run, tested, where);
   for (size_t i = 0; i < got.size(); ++i) {
-    if (got[i].role != Role::kInput) compare(got[i], expected[i], where);
+    if (got[i].role != Role::kInput) compare(got[i], expected[i].after, where);
   }
 
   expect_same_bits(got, run_on_bench(c.run, tested, where), where + ", called again");

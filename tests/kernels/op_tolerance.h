@@ -12,6 +12,8 @@
 #pragma once
 
 #include <cmath>
+#include <initializer_list>
+#include <vector>
 
 #include "kernels/dtype.h"
 
@@ -22,6 +24,17 @@ struct Tolerance {
   double relative = 0;
   double of_rms = 0;
   bool exact = false;
+};
+
+/// Of an output: one tolerance for all its elements, or one for each column (of the last dimension).
+class Tolerances {
+ public:
+  Tolerances(const Tolerance& all) : columns_{all} {}
+  Tolerances(std::initializer_list<Tolerance> columns) : columns_(columns) {}
+  const Tolerance& of(size_t element) const { return columns_[element % columns_.size()]; }
+
+ private:
+  std::vector<Tolerance> columns_;
 };
 
 constexpr double kU = 0x1p-24;     // unit roundoff of float32, in which everything is computed
