@@ -24,23 +24,25 @@ struct Heads {
   bool is_small() const { return n * heads * t * t * d <= 150000; }
 };
 
-// T and D that are multiples of tiles, one off, and tiny; every head dimension between 8 and 256 that a U-Net has.
+// T and D that are multiples of tiles, one off, and tiny; every head dimension between 8 and 256 that a U-Net
+// has.
 const std::vector<Heads> kHeads = {
-    {2, 16, 4, 8},   {2, 1, 1, 8},         {1, 2, 2, 16},       {1, 3, 2, 16},    {1, 64, 1, 64},
-    {2, 65, 2, 32},  {1, 63, 1, 40},       {1, 256, 1, 64},     {1, 100, 1, 256}, {2, 33, 1, 128},
-    {1, 130, 3, 24}, {1, 49, 2, 80},       {1, 17, 1, 160},     {1, 257, 2, 8},   {3, 16, 8, 8},
-    {1, 20, 1, 256}, {1, 48, 2, 32, 30.0}, {1, 33, 1, 16, 4.0},
+    {2, 16, 4, 8},   {2, 1, 1, 8},   {1, 2, 2, 16},   {1, 3, 2, 16},        {1, 64, 1, 64},
+    {2, 65, 2, 32},  {1, 63, 1, 40}, {1, 256, 1, 64}, {1, 100, 1, 256},     {2, 33, 1, 128},
+    {1, 130, 3, 24}, {1, 49, 2, 80}, {1, 17, 1, 160}, {1, 257, 2, 8},       {3, 16, 8, 8},
+    {1, 20, 1, 256}, {1, 40, 1, 64}, {1, 70, 1, 24},  {1, 48, 2, 32, 30.0}, {1, 33, 1, 16, 4.0},
 };
 
-// A score scale q.k is a sum of D unit products, error 4 u D scale; it lies within 5 sharpness, whose rounding
-// and whose exponential cost a relative 2 * 5 u sharpness and some 8 u more. So P has the relative error:
+// A score scale q.k is a sum of D unit products, error 4 u D scale; it lies within 5 sharpness, whose
+// rounding and whose exponential cost a relative 2 * 5 u sharpness and some 8 u more. So P has the relative
+// error:
 double p_error(const Heads& z) {
   return kU * (4 * z.sharpness * std::sqrt(static_cast<double>(z.d)) + 2 * kLargest * z.sharpness + 8);
 }
 
-// y = sum_j P_ij v_j: relative errors of the terms, independent, make an error of that many times the rms of the
-// row; P's own sum has them too. In bfloat16 P itself is rounded to u = 2^-8 for the tensor cores: uniform in
-// +-u, deviation u / sqrt(3), five of those. The sum over T adds 4 u sqrt(T) of its result.
+// y = sum_j P_ij v_j: relative errors of the terms, independent, make an error of that many times the rms of
+// the row; P's own sum has them too. In bfloat16 P itself is rounded to u = 2^-8 for the tensor cores:
+// uniform in +-u, deviation u / sqrt(3), five of those. The sum over T adds 4 u sqrt(T) of its result.
 Tolerance y_tolerance(const Bench& b, const Heads& z) {
   const double operand = b.is_bf16() ? 3 * kUBf16 : 0;
   return {.of_rms = 2 * p_error(z) + operand + 4 * kU * std::sqrt(static_cast<double>(z.t))};
@@ -62,10 +64,10 @@ OpRow attention_row() {
   return row;
 }
 
-// dS = P (dP - delta): P as above; dP and delta are sums of D unit products, each with an error of 4 u D beside
-// their size sqrt(D). Relative to dS that is 8 u sqrt(D), but where a row is sharp, dP - delta cancels and the
-// error stays: absolutely scale P 8 u D in a term of dq or dk, and sqrt(sum P^2) <= sqrt(T) over a column.
-// In bfloat16 P and dS are rounded as operands: two roundings, 5 sqrt(2) / sqrt(3) u.
+// dS = P (dP - delta): P as above; dP and delta are sums of D unit products, each with an error of 4 u D
+// beside their size sqrt(D). Relative to dS that is 8 u sqrt(D), but where a row is sharp, dP - delta cancels
+// and the error stays: absolutely scale P 8 u D in a term of dq or dk, and sqrt(sum P^2) <= sqrt(T) over a
+// column. In bfloat16 P and dS are rounded as operands: two roundings, 5 sqrt(2) / sqrt(3) u.
 Tolerance backward_tolerance(const Bench& b, const Heads& z) {
   const double t = static_cast<double>(z.t), d = static_cast<double>(z.d);
   const double operands = b.is_bf16() ? 4.1 * kUBf16 : 0;

@@ -1,8 +1,8 @@
 // The bench on which a table row puts its operands: makes tensors on a backend, and looks at them afterwards.
 //
-// The same row function is run twice: on the backend under test in the type under test, and on the reference in
-// float64 with inputs that were rounded to the type under test. An operand's numbers depend on the case and on
-// the operand's name only, so both calls see the same ones.
+// The same row function is run twice: on the backend under test in the type under test, and on the reference
+// in float64 with inputs that were rounded to the type under test. An operand's numbers depend on the case
+// and on the operand's name only, so both calls see the same ones.
 #pragma once
 
 #include <functional>

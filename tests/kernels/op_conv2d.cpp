@@ -33,6 +33,7 @@ const Conv2dGeometry kNone{1, 0, 0, 0, 0}, kSame3 = Conv2dGeometry::same(3);
 const Conv2dGeometry kDown{2, 0, 0, 1, 1};  // the U-Net's asymmetric downsampling
 const Conv2dGeometry kDownSymmetric{2, 1, 1, 1, 1};
 
+// "Long" is at least 1024 terms: a pipeline of four stages of 64 goes around more than twice.
 const std::vector<Conv>& convolutions() {
   static const std::vector<Conv> all = {
       {"plain", 2, 8, 8, 32, 0, 48, 3, 3, kSame3},
@@ -65,6 +66,9 @@ const std::vector<Conv>& convolutions() {
       {"many pictures", 17, 4, 4, 16, 0, 16, 3, 3, kSame3, true, true},
       {"wide output", 1, 12, 12, 16, 0, 130, 3, 3, kSame3, true},
       {"large picture", 1, 33, 40, 8, 0, 16, 3, 3, kSame3},
+      {"long sum of dgrad", 1, 2, 2, 8, 0, 128, 3, 3, kSame3, true},
+      {"long sum of wgrad", 1, 33, 32, 2, 0, 4, 3, 3, kSame3},
+      {"long sum of wgrad, 1x1", 1, 17, 64, 8, 0, 8, 1, 1, kNone},
   };
   return all;
 }

@@ -26,7 +26,8 @@ OpRow normal_row() {
   return row;
 }
 
-// Two products and a sum, of coefficients up to 1 with pictures and noise up to kLargest + 2; a byte's scaling.
+// Two products and a sum, of coefficients up to 1 with pictures and noise up to kLargest + 2; a byte's
+// scaling.
 OpRow q_sample_row() {
   OpRow row{.op = "q_sample"};
   for (const Shape& shape : kBatches) {
@@ -55,8 +56,8 @@ void run_mse_loss(Bench& b, const Shape& shape) {
   const TensorRef prediction = b.input("prediction", shape);
   const TensorRef target = b.input("target", shape, b.vectors()),
                   weight = b.input("weight", {shape[0]}, b.vectors());
-  // M positive terms of mean 2: partial sums 2k, so the roundings are a walk of u 2 sqrt(sum k^2 / 3), relative
-  // to the sum 2M: u sqrt(M) / 3; five deviations, and some for the terms' own.
+  // M positive terms of mean 2: partial sums 2k, so the roundings are a walk of u 2 sqrt(sum k^2 / 3),
+  // relative to the sum 2M: u sqrt(M) / 3; five deviations, and some for the terms' own.
   const double elements = static_cast<double>(shape.numel() / shape[0]);
   const TensorRef loss = b.output("loss", {shape[0]}, b.vectors(), factors(2 * std::sqrt(elements) + 6));
   b.backend().mse_loss(prediction, target, weight, loss);
@@ -92,7 +93,8 @@ OpRow mse_loss_backward_row() {
   return row;
 }
 
-// x0: two products and a sum; y: four products and three sums. All numbers at most kLargest, coefficients at most 2.
+// x0: two products and a sum; y: four products and three sums. All numbers at most kLargest, coefficients at
+// most 2.
 OpRow sampler_step_row() {
   OpRow row{.op = "sampler_step"};
   struct Setting {

@@ -17,16 +17,14 @@ bool is_small(const Shape& shape) {
 OpRow fill_row() {
   OpRow row{.op = "fill"};
   for (const Shape& shape : kShapes) {
-    row.cases.push_back({.name = shape.to_string(),
-                         .run =
-                             [=](Bench& b) {
-                               b.backend().fill(b.output("y", shape, exact()), 1.7);
-                               b.backend().fill(b.output("zero", shape, exact()), 0);
-                               for (DType t : {DType::kUInt8, DType::kInt32, DType::kInt64}) {
-                                 b.backend().fill(b.output(name_of(t), shape, Bench::always(t), exact()), 42);
-                               }
-                             },
-                         .small = is_small(shape)});
+    const auto run = [=](Bench& b) {
+      b.backend().fill(b.output("y", shape, exact()), 1.7);
+      b.backend().fill(b.output("zero", shape, exact()), 0);
+      for (DType t : {DType::kUInt8, DType::kInt32, DType::kInt64}) {
+        b.backend().fill(b.output(name_of(t), shape, Bench::always(t), exact()), 42);
+      }
+    };
+    row.cases.push_back({.name = shape.to_string(), .run = run, .small = is_small(shape)});
   }
   return row;
 }
@@ -86,9 +84,9 @@ OpRow add_row() {
   return row;
 }
 
-// exp(-x) computed as 2^(-x log2 e): rounding the exponent costs |x| relative errors of u, a fast exp2 two more;
-// then an addition, a division, a product. Where exp(x) is no longer a normal float (x < -87), it may be
-// flushed: at most |x| 2^-126.
+// exp(-x) computed as 2^(-x log2 e): rounding the exponent costs |x| relative errors of u, a fast exp2 two
+// more; then an addition, a division, a product. Where exp(x) is no longer a normal float (x < -87), it may
+// be flushed: at most |x| 2^-126.
 Tolerance silu_tolerance(double largest) {
   return factors(1.5 * largest + 6) + Tolerance{.absolute = largest * 0x1p-126};
 }

@@ -77,14 +77,14 @@ double largest_rstd(const Norm& z) {
   return z.group_size() >= 64 ? 2 : 1 / std::sqrt(z.eps);
 }
 
-// The mean of L numbers around mu is a sum over L. Adding one after the other (any tree is better) rounds partial
-// sums k mu, a random walk of u |mu| sqrt(sum k^2 / 3) / L = u |mu| sqrt(L) / 3. Five deviations, 1 more for the
-// numbers' own: 2 u sqrt(L) (1 + |mu|).
+// The mean of L numbers around mu is a sum over L. Adding one after the other (any tree is better) rounds
+// partial sums k mu, a random walk of u |mu| sqrt(sum k^2 / 3) / L = u |mu| sqrt(L) / 3. Five deviations, 1
+// more for the numbers' own: 2 u sqrt(L) (1 + |mu|).
 //
-// The variance is a sum of L positive terms of mean 1: likewise 2 u sqrt(L), relative, of which rstd has half.
-// Its terms are squares of x - mean, in which mean and difference may be off by u (1 + |mu|), relative to the
-// deviation 1 / rstd. (The mean's own error enters only by its square.) This is what two passes or Welford's
-// update reach; E x^2 - mean^2 is off by u mu^2 and fails "far from zero".
+// The variance is a sum of L positive terms of mean 1: likewise 2 u sqrt(L), relative, of which rstd has
+// half. Its terms are squares of x - mean, in which mean and difference may be off by u (1 + |mu|), relative
+// to the deviation 1 / rstd. (The mean's own error enters only by its square.) This is what two passes or
+// Welford's update reach; E x^2 - mean^2 is off by u mu^2 and fails "far from zero".
 struct ForwardErrors {
   double mean, rstd, y;  // absolute, relative, absolute
 
@@ -117,9 +117,10 @@ OpRow group_norm_row() {
   return row;
 }
 
-// The statistics are given. xhat = (x - mean) rstd has the error e = 2 u (1 + |mu|) rstd + 2 u |xhat|, dh with
-// silu's second derivative (at most 0.5) times the gain of h likewise; sums of dh and dh xhat over a group's L
-// elements, divided by L, add 4 u (sum_of), times |xhat|. Everything is multiplied by rstd and gamma (1 + scale).
+// The statistics are given. xhat = (x - mean) rstd has the error e = 2 u (1 + |mu|) rstd + 2 u |xhat|, dh
+// with silu's second derivative (at most 0.5) times the gain of h likewise; sums of dh and dh xhat over a
+// group's L elements, divided by L, add 4 u (sum_of), times |xhat|. Everything is multiplied by rstd and
+// gamma (1 + scale).
 struct BackwardTolerances {
   Tolerance dx, dgamma, dbeta, dscale_shift;
 
@@ -129,7 +130,8 @@ struct BackwardTolerances {
     const double dh_error = kLargest * ((z.silu ? 0.5 * gain * xhat_error : 0) + 8 * kU);
     const double pixels = z.pixels_a_picture(), all = pixels * static_cast<double>(z.n());
     dx = {.absolute = rstd * gain * (dh_error + kLargest * xhat_error + 4 * kU * kLargest)};
-    // Sums of terms dh (1 + scale) xhat: rounding of the sum, and the terms' own errors, which are independent.
+    // Sums of terms dh (1 + scale) xhat: rounding of the sum, and the terms' own errors, which are
+    // independent.
     const double factor = z.scale_shift ? std::sqrt(2) : 1;  // deviation of 1 + scale
     const auto sum = [&](double length, double term, double error) {
       return sum_of(length, term) + Tolerance{.absolute = error * std::sqrt(length) + 2 * kU * kLargest};

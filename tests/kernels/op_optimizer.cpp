@@ -35,9 +35,9 @@ const std::vector<Update> kUpdates = {
 };
 
 // float32 arithmetic of at most six operations on each number. b1 m and (1 - b1) g may cancel: absolute, with
-// 1 - beta rounded. v is a sum of positive terms: relative. The update m / c1 / (sqrt(v / c2) + eps) is at most
-// rate * kLargest / c1 / sqrt(least v / c2), v being drawn from [0.01, ...). Of bfloat16 weights the tolerance is
-// p's and the suite's rounding.
+// 1 - beta rounded. v is a sum of positive terms: relative. The update m / c1 / (sqrt(v / c2) + eps) is at
+// most rate * kLargest / c1 / sqrt(least v / c2), v being drawn from [0.01, ...). Of bfloat16 weights the
+// tolerance is p's and the suite's rounding.
 struct AdamWTolerances {
   Tolerance m, v, p;
 

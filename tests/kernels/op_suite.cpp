@@ -125,9 +125,9 @@ double loss(const OpCase& c, const BenchConfig& config, const NamedValues& gradi
   return sum;
 }
 
-/// <dx, v> against (L(x + h v) - L(x - h v)) / 2h for random v of N(0,1) numbers. Central differences leave out
-/// h^2/6 L''' and, L being rounded to about 1e-16 of its terms, add 1e-16/h of them: with h = 1e-5 both are
-/// near 1e-10 of a gradient whose derivatives are of its own size. Where they are larger (a norm over two
+/// <dx, v> against (L(x + h v) - L(x - h v)) / 2h for random v of N(0,1) numbers. Central differences leave
+/// out h^2/6 L''' and, L being rounded to about 1e-16 of its terms, add 1e-16/h of them: with h = 1e-5 both
+/// are near 1e-10 of a gradient whose derivatives are of its own size. Where they are larger (a norm over two
 /// elements), by their square, at most some 10^3: 1e-7 of |dx|.
 void check_gradients(const OpRow& row, const OpCase& c) {
   constexpr double kStep = 1e-5, kAllowed = 1e-7;
@@ -182,11 +182,16 @@ std::vector<Choice> choices() {
   return all;
 }
 
-std::vector<const OpRow*> gradient_rows() {
-  std::vector<const OpRow*> rows;
+struct GradientRow {
+  const OpRow* row;
+  friend void PrintTo(const GradientRow& g, std::ostream* out) { *out << g.row->op; }
+};
+
+std::vector<GradientRow> gradient_rows() {
+  std::vector<GradientRow> rows;
   for (const OpRow& row : op_table()) {
     const auto has_forward = [](const OpCase& c) { return static_cast<bool>(c.forward); };
-    if (std::any_of(row.cases.begin(), row.cases.end(), has_forward)) rows.push_back(&row);
+    if (std::any_of(row.cases.begin(), row.cases.end(), has_forward)) rows.push_back({&row});
   }
   return rows;
 }
@@ -206,16 +211,16 @@ INSTANTIATE_TEST_SUITE_P(, OpTable, testing::ValuesIn(choices()), [](const auto&
          name_of(info.param.type);
 });
 
-class OpGradients : public testing::TestWithParam<const OpRow*> {};
+class OpGradients : public testing::TestWithParam<GradientRow> {};
 
 TEST_P(OpGradients, EqualFiniteDifferences) {
-  for (const OpCase& c : GetParam()->cases) {
-    if (c.forward) check_gradients(*GetParam(), c);
+  for (const OpCase& c : GetParam().row->cases) {
+    if (c.forward) check_gradients(*GetParam().row, c);
   }
 }
 
 INSTANTIATE_TEST_SUITE_P(, OpGradients, testing::ValuesIn(gradient_rows()),
-                         [](const auto& info) { return info.param->op; });
+                         [](const auto& info) { return info.param.row->op; });
 
 /// The names of Backend's pure virtual functions, read from its header.
 std::multiset<std::string> declared_operations() {

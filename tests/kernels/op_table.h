@@ -1,6 +1,6 @@
-// The op contract as one table. Every operation of kernels/backend.h has one row: the cases to try, how to call
-// it, and how far a result may lie from the reference in float64. The suite (op_suite.cpp) runs the table for
-// every backend that a test program lists:
+// The op contract as one table. Every operation of kernels/backend.h has one row: the cases to try, how to
+// call it, and how far a result may lie from the reference in float64. The suite (op_suite.cpp) runs the
+// table for every backend that a test program lists:
 //   * outputs against the reference in float64 on the same (rounded) inputs, elementwise;
 //   * the reference's gradients against central finite differences in float64;
 //   * nothing written outside the outputs, inputs untouched, scratch memory asked for at most once;

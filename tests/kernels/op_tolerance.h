@@ -3,9 +3,9 @@
 // The measure is elementwise: an element fails if |got - expected| exceeds
 //   absolute + relative |expected| + of_rms R + u_out |expected|,
 // where R is the larger of the root mean square of the tensor and that of the element's own row (last
-// dimension). u_out, half a unit in the last place of the output's type, is what storing costs; the suite adds
-// it by itself, so a row states the arithmetic's error only. An exact output must equal the expected value
-// rounded to its type.
+// dimension). u_out, half a unit in the last place of the output's type, is what storing costs; the suite
+// adds it by itself, so a row states the arithmetic's error only. An exact output must equal the expected
+// value rounded to its type.
 //
 // Inputs are N(0,1), so sizes are known: of a million numbers none exceeds kLargest. u = 2^-24 for float32,
 // 2^-8 for bfloat16.
@@ -59,13 +59,13 @@ constexpr Tolerance factors(double count) {
   return {.relative = count * kU};
 }
 
-/// A float32 sum of `length` independent terms of mean zero and standard deviation `term`.
-/// Added one after the other (any tree is better), the k-th partial sum is about term sqrt(k) and its rounding
-/// at most u times that, so the errors add up to a random walk of standard deviation
+/// A float32 sum of `length` independent terms of mean zero and standard deviation `term`. Added one after
+/// the other (any tree is better), the k-th partial sum is about term sqrt(k) and its rounding at most u
+/// times that, so the errors add up to a random walk of standard deviation
 ///   u term sqrt(sum k / 3) = u term length / sqrt(6).
 /// Five standard deviations, and as much again for products rounded before they are added: 4 u term length.
-/// Tensor cores truncate instead: each step of 8 terms may take 2u off the running sum, always downwards:
-/// u length / 4 of the result.
+/// Tensor cores truncate instead: each step of 8 terms may take 2u off the running sum, always downwards: u
+/// length / 4 of the result.
 constexpr Tolerance sum_of(double length, double term = 1) {
   return {.absolute = 4 * kU * term * length, .relative = kU * length / 4};
 }

@@ -58,7 +58,8 @@ TEST(Reference, ConvolutionOfTwoSourcesWithEverythingAdded) {
 }
 
 TEST(Reference, GroupNorm) {
-  // Two pixels of four channels in two groups: (1,3 | 5,7) is normalised as (1,3,5,7) taken by channels 0 and 1.
+  // Two pixels of four channels in two groups: (1,3 | 5,7) is normalised as (1,3,5,7) taken by channels 0 and
+  // 1.
   Numbers x = {1, 3, 10, 10, 5, 7, 10, 10}, gamma = {1, 2, 3, 4}, beta = {0, 1, 5, 6}, y(8), statistics(4);
   reference.group_norm({ref(x, {1, 2, 4})}, ref(gamma, {4}), ref(beta, {4}), {}, {2, 0, Activation::kNone},
                        ref(y, {1, 2, 4}), ref(statistics, {1, 2, 2}), workspace);
@@ -137,8 +138,8 @@ TEST(Reference, SamplerStepClipsX0) {
 }
 
 TEST(Reference, FirstAdamWStepIsTheLearningRate) {
-  // m and v start at zero: m / c1 = g and sqrt(v / c2) = |g|, so each parameter moves by rate * sign(g), after
-  // its decay; the gradient (3, 4), of norm 5, is clipped to 2.5 before.
+  // m and v start at zero: m / c1 = g and sqrt(v / c2) = |g|, so each parameter moves by rate * sign(g),
+  // after its decay; the gradient (3, 4), of norm 5, is clipped to 2.5 before.
   std::vector<float> g = {3, -4}, norm = {5}, p = {1, 2}, m(2), v(2), ema = {1, 2};
   std::vector<bf16> half(2);
   AdamWStep step{0.1f, 0.9f, 0.99f, 0, 0.5f, 0.1f, 0.01f, 2.5f, 0.75f};
