@@ -1,0 +1,126 @@
+// The gradient of convolution by its data: dx[n,h,w,c] = scale * sum of dy[n,i,j,k] w[k,r,s,c] over all (i,j,k,r,s) with
+// i stride + r - top = h and j stride + s - left = w.
+//
+// dy [N,Ho,Wo,K], w [K,R,S,C], dx [N,H,W,C] in one or two tensors; float32 or bfloat16, sums in float32.
+//
+// The idea: turned around, it is a gather, so no two threads add to one place. With stride 1 it is a forward convolution
+// of dy by the flipped filter. With stride d, a row h sees only the taps r = (h + top) mod d, + d, + 2 d, ...: the pixels
+// fall into d x d residue classes, each of which is a dense stride-1 convolution with its share of the taps, and no
+// multiplication by an inserted zero is ever done. The filter is read as it lies, [k][c], and transposed by ldmatrix on
+// the way to the tensor cores: no flipped copy is kept anywhere.
+//
+// Cost: as forward with C and K exchanged; d x d launches. Not measured on a GPU yet.
+#include "kernels/cuda/conv2d.h"
+
+#include "kernels/cuda/conv2d_operands.h"
+#include "kernels/cuda/implicit_gemm.h"
+
+namespace imago::IMAGO_CUDA_NAMESPACE {
+namespace {
+
+/// What one residue class of rows (or columns) of dx has to do, counted by q: h = first + q * stride.
+struct ResidueClass {
+  int first, pixels;  // h of q = 0; how many q's
+  int tap, taps;      // last tap it sees (r = tap - u * stride for u = 0, 1, ...), and how many
+  int top;            // i = q - top + u
+
+  ResidueClass(int first, int64_t extent, int filter, int stride, int padding) : first(first) {
+    pixels = static_cast<int>((extent - first + stride - 1) / stride);
+    const int lowest = (first + padding) % stride;  // taps: lowest, lowest + stride, ...
+    taps = lowest < filter ? (filter - lowest + stride - 1) / stride : 0;
+    tap = lowest + (taps - 1) * stride;
+    top = taps - 1 - (first + padding - lowest) / stride;  // from i * stride + r = h + padding
+  }
+};
+
+/// Eight neighbouring channels of one pixel of dx, in one or two tensors.
+template <class T>
+struct DgradOut {
+  T *a, *b;
+  int channels_a, channels_b;
+  float scale;
+  int lines, columns;          // pixels of the class, C
+  Divisor image, image_width;  // of the class
+  int height, width, stride, first_h, first_w;
+  bool vector;  // both channel counts are multiples of 8, both tensors aligned
+
+  __device__ __forceinline__ void operator()(int m, int c, float (&v)[8]) const {
+    int n, p, i, j;
+    image.split(m, n, p);
+    image_width.split(p, i, j);
+    const int64_t pixel =
+        (static_cast<int64_t>(n) * height + first_h + i * stride) * width + first_w + j * stride;
+    T* const to_a = a + pixel * channels_a;
+    T* const to_b = b + pixel * channels_b;
+#pragma unroll
+    for (int e = 0; e < 8; ++e) v[e] *= scale;
+    if (vector) {
+      store8(c < channels_a ? to_a + c : to_b + (c - channels_a), v);
+    } else {
+#pragma unroll
+      for (int e = 0; e < 8; ++e) {
+        if (c + e < channels_a)
+          to_a[c + e] = from_float<T>(v[e]);
+        else if (c + e < columns)
+          to_b[c + e - channels_a] = from_float<T>(v[e]);
+      }
+    }
+  }
+};
+
+template <class T>
+void run_class(const Gpu& gpu, ConstTensorRef dy, ConstTensorRef w, int stride, float scale,
+               const ConcatOut& dx, const ResidueClass& rows, const ResidueClass& columns) {
+  const Shape& shape = dx.a.shape;  // [N,H,W,Ca]
+  const int64_t outputs = w.shape[0], channels = dx.channels();
+  const int taps = rows.taps * columns.taps;
+  const auto a = patches_of<T>({dy}, rows.taps, std::max(columns.taps, 1), 1, rows.top, columns.top,
+                               rows.pixels, columns.pixels);
+  const FilterColumns<T> b{.w = w.as<T>(),
+                           .lines = static_cast<int>(channels),
+                           .depth = static_cast<int>(taps * outputs),
+                           .filter_height = static_cast<int>(w.shape[1]),
+                           .filter_width = static_cast<int>(w.shape[2]),
+                           .first_r = rows.tap,
+                           .first_s = columns.tap,
+                           .step = stride,
+                           .outputs = Divisor(outputs),
+                           .taps_width = Divisor(std::max(columns.taps, 1))};
+  const DgradOut<T> out{.a = dx.a.as<T>(),
+                        .b = dx.b.as<T>(),
+                        .channels_a = static_cast<int>(shape[3]),
+                        .channels_b = dx.b ? static_cast<int>(dx.b.shape[3]) : 0,
+                        .scale = scale,
+                        .lines = a.lines,
+                        .columns = b.lines,
+                        .image = a.output,
+                        .image_width = a.output_width,
+                        .height = static_cast<int>(shape[1]),
+                        .width = static_cast<int>(shape[2]),
+                        .stride = stride,
+                        .first_h = rows.first,
+                        .first_w = columns.first,
+                        .vector = chunks_align<__nv_bfloat16>(dx)};
+  const bool vector = chunks_align<T>(dy.data, outputs) && chunks_align<T>(w.data, channels);
+  auto depth = a;
+  depth.depth = b.depth;  // 0 where the class sees no tap: dx = 0
+  run_implicit_gemm(gpu, vector, depth, b, out);
+}
+
+}  // namespace
+
+void conv2d_dgrad(const Gpu& gpu, ConstTensorRef dy, ConstTensorRef w, const Conv2dGeometry& g, float scale,
+                  const ConcatOut& dx) {
+  const Shape& shape = dx.a.shape;  // [N,H,W,Ca]
+  if (shape.numel() == 0) return;
+  const int filter_h = static_cast<int>(w.shape[1]), filter_w = static_cast<int>(w.shape[2]);
+  dispatch_float(dy.dtype, "conv2d_dgrad", [&](auto element) {
+    for (int h = 0; h < std::min<int64_t>(g.stride, shape[1]); ++h)
+      for (int v = 0; v < std::min<int64_t>(g.stride, shape[2]); ++v)
+        run_class<decltype(element)>(gpu, dy, w, g.stride, scale, dx,
+                                     ResidueClass(h, shape[1], filter_h, g.stride, g.top),
+                                     ResidueClass(v, shape[2], filter_w, g.stride, g.left));
+  });
+}
+
+}  // namespace imago::IMAGO_CUDA_NAMESPACE

@@ -1,0 +1,101 @@
+// The gradient of convolution by its weights: dw[k,r,s,c] += scale * sum_{n,i,j} dy[n,i,j,k]
+//                                                            x[n, i stride + r - top, j stride + s - left, c].
+//
+// x [N,H,W,C] in one or two sources, dy [N,Ho,Wo,K], dw [K,R,S,C] float32; x and dy float32 or bfloat16.
+//
+// The idea: a matrix product along the pixels, of which there are far more than rows and columns of dw. So the pixels are
+// cut into as many parts as fill the chip, every part writes its own float32 [K,(R,S,C)], and a second kernel adds the
+// parts in order: no atomics, the same bits every time. Both operands have the channels contiguous, across the direction of
+// the sum; ldmatrix transposes them.
+//
+// Cost: 2 N Ho Wo K R S C FLOP; dy is read R S C / 128 times and x K / 128 times through L2; the parts are written and read
+// once, 8 bytes a weight and part. Not measured on a GPU yet.
+#include "kernels/cuda/conv2d.h"
+
+#include "kernels/cuda/conv2d_operands.h"
+#include "kernels/cuda/implicit_gemm.h"
+
+namespace imago::IMAGO_CUDA_NAMESPACE {
+namespace {
+
+/// Eight neighbouring weights of output channel k: one part's sums, or dw itself where there is one part only.
+struct WgradOut {
+  float* dw;
+  float* parts;  // [parts, K, (R,S,C)], or null
+  float scale;
+  int lines, columns;  // K, R * S * C
+  bool vector;
+
+  __device__ __forceinline__ void operator()(int k, int column, float (&v)[8]) const {
+    const int64_t at = static_cast<int64_t>(k) * columns + column;
+    float* const to = parts ? parts + static_cast<int64_t>(blockIdx.z) * lines * columns + at : dw + at;
+    const int count = min(8, columns - column);
+    if (!parts) {
+#pragma unroll
+      for (int e = 0; e < 8; ++e)
+        if (e < count) v[e] = to[e] + scale * v[e];
+    }
+    if (vector) {
+      store8(to, v);
+    } else {
+#pragma unroll
+      for (int e = 0; e < 8; ++e)
+        if (e < count) to[e] = v[e];
+    }
+  }
+};
+
+/// dw[i] += scale * sum over parts, first part first.
+__global__ void __launch_bounds__(256)
+    add_parts(const float* parts, int count, int64_t weights, float scale, float* dw) {
+  for (int64_t i = int64_t{blockIdx.x} * 256 + threadIdx.x; i < weights; i += int64_t{gridDim.x} * 256) {
+    float sum = 0;
+#pragma unroll 4
+    for (int part = 0; part < count; ++part) sum += parts[part * weights + i];
+    dw[i] += scale * sum;
+  }
+}
+
+/// Into how many parts to cut the pixels: two blocks for every multiprocessor, but at least eight steps a part (the ring's
+/// depth twice) and no more than 256 MiB of parts.
+int count_parts(const Gpu& gpu, int64_t k, int64_t columns, int64_t pixels, int step) {
+  auto tiles = [&](int64_t tile) { return ((k + tile - 1) / tile) * ((columns + tile - 1) / tile); };
+  const int64_t tile = std::min(k, columns) > 64 ? 128 : 64;
+  const int64_t fill = (2 * gpu.sms + tiles(tile) - 1) / tiles(tile);
+  const int64_t most = std::min(pixels / (8 * step), (int64_t{256} << 20) / (4 * k * columns));
+  return static_cast<int>(std::clamp<int64_t>(fill, 1, std::max<int64_t>(most, 1)));
+}
+
+}  // namespace
+
+void conv2d_wgrad(const Gpu& gpu, const Concat& x, ConstTensorRef dy, const Conv2dGeometry& g, float scale,
+                  TensorRef dw, Workspace& workspace) {
+  if (dw.numel() == 0 || dy.numel() == 0) return;
+  dispatch_float(dy.dtype, "conv2d_wgrad", [&](auto element) {
+    using T = decltype(element);
+    const Shape &out_shape = dy.shape, &filter = dw.shape;  // [N,Ho,Wo,K], [K,R,S,C]
+    const auto patches =
+        patches_of<T>(x, filter[1], filter[2], g.stride, g.top, g.left, out_shape[1], out_shape[2]);
+    const PatchColumns<T> b{patches, patches.depth, patches.lines};
+    const GradientColumns<T> a{dy.as<T>(), static_cast<int>(filter[0]), patches.lines};
+    const int parts = count_parts(gpu, a.lines, b.lines, a.depth, kDepth<T>);
+    const WgradOut out{.dw = dw.as<float>(),
+                       .parts = parts > 1 ? static_cast<float*>(workspace.get(dw.bytes() * parts)) : nullptr,
+                       .scale = scale,
+                       .lines = a.lines,
+                       .columns = b.lines,
+                       .vector = b.lines % 8 == 0 && (parts > 1 || aligned16(dw.data))};
+    const bool vector = chunks_align<T>(x) && chunks_align<T>(dy.data, filter[0]);
+    run_implicit_gemm(gpu, vector, a, b, out, parts);
+    if (parts > 1) {
+      const int64_t blocks = std::min<int64_t>((dw.numel() + 255) / 256, 16 * gpu.sms);
+      LaunchConfig config;
+      config.grid = static_cast<unsigned>(blocks);
+      config.block = 256;
+      config.stream = gpu.stream;
+      launch(add_parts, config, out.parts, parts, dw.numel(), scale, out.dw);
+    }
+  });
+}
+
+}  // namespace imago::IMAGO_CUDA_NAMESPACE
