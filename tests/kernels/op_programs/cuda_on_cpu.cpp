@@ -1,5 +1,7 @@
 // The backends that test_cuda_ops runs the op table for: the CUDA kernels in emulation, as several GPUs would
 // choose among them.
+#include <cstdlib>
+
 #include "kernels/cuda/cuda_backend.h"
 #include "tests/kernels/op_table.h"
 
@@ -27,6 +29,7 @@ BackendUnderTest emulated(Backend& backend) {
 }  // namespace
 
 std::vector<BackendUnderTest> backends_under_test() {
+  setenv("IMAGO_EMU_MEMORY_MB", "1024", 0);  // "far more than there is" is tried, too
   static OneMultiprocessor ampere(80), hopper(90);
   return {emulated(cuda_on_cpu_backend()), emulated(ampere), emulated(hopper)};
 }
