@@ -6,7 +6,6 @@
 //   h = xhat gamma + beta, or with scale-shift (xhat gamma + beta) (1 + scale) + shift
 //   y = h, or silu(h)
 #include <cmath>
-#include <vector>
 
 #include "kernels/reference/reference_backend.h"
 #include "kernels/reference/types.h"
