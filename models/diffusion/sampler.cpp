@@ -5,52 +5,10 @@
 
 #include "engine/ops/elementwise.h"
 #include "engine/random/streams.h"
+#include "models/diffusion/thresholding.h"
 
 namespace imago {
 namespace {
-
-// The numpy and torch quantile: linear between the two nearest of the sorted values.
-double quantile(std::vector<double> values, double q) {
-  std::sort(values.begin(), values.end());
-  const double at = q * static_cast<double>(values.size() - 1);
-  const auto low = static_cast<size_t>(at);
-  const size_t high = std::min(low + 1, values.size() - 1);
-  return values[low] + (at - static_cast<double>(low)) * (values[high] - values[low]);
-}
-
-std::vector<double> host_doubles(const Tensor& x) {
-  return to_vector<double>(cast(x, DType::kFloat64));
-}
-
-// Dynamic thresholding (Saharia 2022, section 2.3): s = the quantile of a picture's |x_0|, within [1, sample_max_value];
-// x_0 is clamped to +-s and divided by s. On the host: it sorts.
-Tensor thresholded_step(const Tensor& x, const Tensor& m, const SamplerStep& s, const SchedulerConfig& config,
-                        const RandomKey& key) {
-  const std::vector<double> xs = host_doubles(x), ms = host_doubles(m);
-  std::vector<double> zs(xs.size());
-  if (s.sigma != 0) {
-    const Tensor z = empty_like(x);
-    backend_of(x).normal(key, z);
-    zs = host_doubles(z);
-  }
-  const size_t pictures = static_cast<size_t>(x.dim(0)), size = xs.size() / pictures;
-  std::vector<double> ys(xs.size());
-  for (size_t n = 0; n < pictures; ++n) {
-    std::vector<double> x0(size), magnitude(size);
-    for (size_t i = 0; i < size; ++i) {
-      x0[i] = s.x0_x * xs[n * size + i] + s.x0_m * ms[n * size + i];
-      magnitude[i] = std::abs(x0[i]);
-    }
-    const double limit = std::clamp(quantile(std::move(magnitude), config.dynamic_thresholding_ratio), 1.0,
-                                    config.sample_max_value);
-    for (size_t i = 0; i < size; ++i) {
-      const size_t at = n * size + i;
-      ys[at] = s.y_x * xs[at] + s.y_m * ms[at] + s.y_x0 * std::clamp(x0[i], -limit, limit) / limit +
-               s.sigma * zs[at];
-    }
-  }
-  return cast(from_vector(ys, x.shape(), x.device()), x.dtype());  // [B,H,W,C]
-}
 
 struct Picture {
   int64_t height, width;
@@ -105,13 +63,23 @@ class Batch {
     const Tensor m = model_.forward(cast(x, request_.activations), t, labels_);  // [B,H,W,C]
     const SamplerStep s = scheduler_.step(i);
     const RandomKey key{request_.seed, stream(Purpose::kSampleNoise, static_cast<uint32_t>(i)), ids_};
-    if (scheduler_.config().thresholding) return thresholded_step(x, m, s, scheduler_.config(), key);
+    if (scheduler_.config().thresholding) return thresholded(x, m, s, key);
     const Tensor y = empty_like(x);  // [B,H,W,C]
     backend_of(x).sampler_step(x, m, s, key, y);
     return y;
   }
 
  private:
+  Tensor thresholded(const Tensor& x, const Tensor& m, const SamplerStep& s, const RandomKey& key) const {
+    Tensor z;
+    if (s.sigma != 0) {
+      z = empty_like(x);  // [B,H,W,C]
+      backend_of(x).normal(key, z);
+    }
+    const SchedulerConfig& c = scheduler_.config();
+    return thresholded_step(x, m, z, s, c.dynamic_thresholding_ratio, c.sample_max_value);
+  }
+
   Tensor rows_of(const Tensor& all) const {  // [N,...] -> [B,...]
     Shape shape{count_};
     for (int i = 1; i < all.shape().rank(); ++i) shape.push_back(all.dim(i));
@@ -157,7 +125,7 @@ Tensor sample(UNet& model, const Scheduler& scheduler, const SampleRequest& requ
 
 std::vector<uint8_t> to_pixels(const Tensor& x) {
   std::vector<uint8_t> pixels;
-  for (double value : host_doubles(x)) {
+  for (double value : to_vector<double>(cast(x, DType::kFloat64))) {
     const auto unit = std::clamp(static_cast<float>(value) / 2 + 0.5f, 0.0f, 1.0f);
     pixels.push_back(std::isnan(unit) ? 0 : static_cast<uint8_t>(std::nearbyint(unit * 255)));
   }

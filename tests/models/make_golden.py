@@ -9,10 +9,12 @@ unet_NAME.safetensors   one small U-Net: its output and the gradient of sum(outp
                         tests/models/golden.h repeats.
 schedules.safetensors   betas and alphas_cumprod of every beta schedule.
 scheduler_steps.safetensors  where a fixed "network" and fixed noise take a fixed start, for many settings.
+defaults.json           the default of every key of the three classes that have a configuration file.
 pipeline/               a folder as DDPMPipeline.save_pretrained writes it, and samples.safetensors: what DDIM makes
                         of it in five steps.
 """
 
+import inspect
 import json
 import math
 import shutil
@@ -58,6 +60,11 @@ def fill(model):
     with torch.no_grad():
         for name, p in model.named_parameters():
             p.copy_(numbers(name, tuple(p.shape)))
+
+
+def save(tensors, name, about):
+    """One metadata entry, "about", as JSON: with several their order, and so the file, would change from run to run."""
+    save_file(tensors, GOLDEN / f"{name}.safetensors", {"about": json.dumps(about)})
 
 
 # ---- U-Nets ----
@@ -111,9 +118,7 @@ def write_unet(name, config):
     for key, p in model.named_parameters():
         if p.requires_grad:
             tensors["grad:" + key] = p.grad.float().contiguous()
-    metadata = {"config": json.dumps(config), "times": json.dumps(times), "labels": json.dumps(LABELS.get(name)),
-                "diffusers": diffusers.__version__}
-    save_file(tensors, GOLDEN / f"unet_{name}.safetensors", metadata)
+    save(tensors, f"unet_{name}", {"config": config, "times": times, "labels": LABELS.get(name)})
     print(name, sum(p.numel() for p in model.parameters()), "parameters, output norm", float(y.detach().norm()))
 
 
@@ -148,7 +153,7 @@ STEPS += [
 
 def network(x, t):
     """A "network" that a C++ test repeats exactly: any function of x and t will do."""
-    return x * (float(t) / (float(t) + 1))
+    return x * ((float(t) + 1) / (float(t) + 2))
 
 
 def run_steps(case):
@@ -174,13 +179,17 @@ def write_schedulers():
         scheduler = DDPMScheduler(**config)
         tensors[name + ":betas"] = scheduler.betas.clone()
         tensors[name + ":alphas_cumprod"] = scheduler.alphas_cumprod.clone()
-    save_file(tensors, GOLDEN / "schedules.safetensors",
-              {"schedules": json.dumps(SCHEDULES), "diffusers": diffusers.__version__})
+    save(tensors, "schedules", SCHEDULES)
     tensors = {}
     for i, case in enumerate(STEPS):
         tensors[f"{i}:x"], tensors[f"{i}:timesteps"] = run_steps(case)
-    save_file(tensors, GOLDEN / "scheduler_steps.safetensors",
-              {"cases": json.dumps(STEPS), "diffusers": diffusers.__version__})
+    save(tensors, "scheduler_steps", STEPS)
+
+
+def write_defaults():
+    defaults = {cls.__name__: {key: p.default for key, p in inspect.signature(cls.__init__).parameters.items()
+                               if key != "self"} for cls in (UNet2DModel, DDPMScheduler, DDIMScheduler)}
+    (GOLDEN / "defaults.json").write_text(json.dumps(defaults, indent=2, sort_keys=True) + "\n")
 
 
 # ---- A whole folder ----
@@ -208,4 +217,5 @@ if __name__ == "__main__":
     for case_name, case_config in CASES.items():
         write_unet(case_name, case_config)
     write_schedulers()
+    write_defaults()
     write_pipeline()

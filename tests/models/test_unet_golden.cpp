@@ -21,11 +21,11 @@ struct Case {
 
   explicit Case(const std::string& name) : file(golden::folder() / ("unet_" + name + ".safetensors")) {
     std::vector<std::string> warnings;
-    config = parse_unet_config(parse_json(file.metadata().at("config"), name), name, warnings);
+    const nlohmann::json about = parse_json(file.metadata().at("about"), name);
+    config = parse_unet_config(about.at("config"), name, warnings);
     EXPECT_TRUE(warnings.empty());
-    times = parse_json(file.metadata().at("times"), name).get<std::vector<float>>();
-    if (const auto given = parse_json(file.metadata().at("labels"), name); !given.is_null())
-      labels = given.get<std::vector<int>>();
+    times = about.at("times").get<std::vector<float>>();
+    if (!about.at("labels").is_null()) labels = about.at("labels").get<std::vector<int>>();
     const auto& size = config.sample_size.value();
     input = {2, size[0], size[1], config.in_channels};
     output = {2, size[0], size[1], config.out_channels};

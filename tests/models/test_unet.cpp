@@ -1,0 +1,121 @@
+// What the U-Net does besides the numbers that diffusers gives: dropout, layer names, refused inputs.
+#include <gtest/gtest.h>
+
+#include <set>
+
+#include "models/unet/unet.h"
+#include "tests/models/golden.h"
+
+namespace imago {
+namespace {
+
+UNetConfig tiny() {
+  UNetConfig c;
+  c.block_out_channels = {4, 8};
+  c.down_block_types = {"DownBlock2D", "AttnDownBlock2D"};
+  c.up_block_types = {"AttnUpBlock2D", "UpBlock2D"};
+  c.norm_num_groups = 2;
+  c.layers_per_block = 1;
+  c.attention_head_dim.reset();
+  return c;
+}
+
+struct Model {
+  explicit Model(const UNetConfig& config, Device device = Device::kCpu)
+      : unet(config), parameters(unet, {.device = device}) {
+    golden::fill(parameters);
+  }
+  UNet unet;
+  FlatParameters parameters;
+};
+
+Tensor pictures(int64_t n, Device device = Device::kCpu) {
+  return golden::on_device(golden::pictures("x", {n, 8, 8, 3}), {n, 8, 8, 3}, DType::kFloat32, device);
+}
+
+Tensor times(const UNetConfig& c, std::vector<int> t) {
+  return timesteps_tensor(c, t, Device::kCpu);
+}
+
+TEST(UNet, DropoutIsAFunctionOfSeedAndPicture) {
+  UNetConfig c = tiny();
+  c.dropout = 0.5;
+  Model m(c);
+  const NoGrad no_grad;
+  const auto run = [&](uint64_t seed, std::vector<int64_t> ids, const Tensor& x) {
+    const auto n = static_cast<int64_t>(ids.size());
+    const Tensor device_ids = from_vector(ids, {n}, Device::kCpu);
+    const DropoutScope scope(seed, device_ids);
+    return to_vector<float>(m.unet.forward(x, times(c, std::vector<int>(ids.size(), 5))));
+  };
+  const Tensor x = pictures(2);
+  const std::vector<float> plain = to_vector<float>(m.unet.forward(x, times(c, {5, 5})));
+  const std::vector<float> dropped = run(1, {10, 11}, x);
+  EXPECT_NE(dropped, plain);
+  EXPECT_EQ(dropped, run(1, {10, 11}, x));
+  EXPECT_NE(dropped, run(2, {10, 11}, x));
+  const Tensor second = x.slice(8 * 8 * 3, {1, 8, 8, 3});
+  const std::vector<float> alone = run(1, {11}, second);
+  EXPECT_EQ(alone, std::vector<float>(dropped.begin() + 8 * 8 * 3, dropped.end()));
+  EXPECT_EQ(to_vector<float>(m.unet.forward(x, times(c, {5, 5}))), plain);
+}
+
+// The gradient of a checkpointed model with dropout is that of the model itself: the second run drops the same.
+TEST(UNet, CheckpointingRepeatsDropout) {
+  UNetConfig c = tiny();
+  c.dropout = 0.3;
+  Model m(c);
+  const Tensor ids = from_vector<int64_t>({3, 4}, {2}, Device::kCpu);
+  const auto gradients = [&](bool checkpointing) {
+    m.parameters.zero_gradients();
+    m.unet.set_gradient_checkpointing(checkpointing);
+    const DropoutScope scope(9, ids);
+    const Tensor y = m.unet.forward(pictures(2), times(c, {5, 800}));
+    backward(y, golden::on_device(golden::pictures("dy", y.shape()), y.shape(), DType::kFloat32, Device::kCpu));
+    return to_vector<float>(m.parameters.gradients());
+  };
+  const std::vector<float> kept = gradients(false), again = gradients(true);
+  EXPECT_LE(golden::relative_error(again, kept), 1e-5);  // some sums in another order, float32
+}
+
+TEST(UNet, EveryOperationKnowsItsLayer) {
+  Model m(tiny());
+  std::set<std::string> layers;
+  const OpObserver observer([&](const std::string& layer, const std::string& op, const Tensor&) {
+    if (op != "reshape" && op != "cast") layers.insert(layer);
+  });
+  m.unet.forward(pictures(1), times(tiny(), {7}));
+  for (const char* expected : {"conv_in", "time_embedding.linear_1", "down_blocks.0.resnets.0.conv1",
+                               "down_blocks.0.downsamplers.0.conv", "down_blocks.1.attentions.0.to_out.0",
+                               "mid_block.resnets.1.time_emb_proj", "up_blocks.0.resnets.1.conv_shortcut",
+                               "up_blocks.1.resnets.0.norm2", "conv_norm_out", "conv_out"})
+    EXPECT_TRUE(layers.contains(expected)) << expected;
+}
+
+TEST(UNet, RefusesInputsThatDoNotFit) {
+  Model m(tiny());
+  const UNetConfig& c = m.unet.config();
+  EXPECT_THROW(m.unet.forward(pictures(2), times(c, {1})), Error);
+  const Tensor odd = zeros({1, 7, 8, 3}, DType::kFloat32, Device::kCpu);
+  EXPECT_THROW(m.unet.forward(odd, times(c, {1})), Error);
+  const Tensor grey = zeros({1, 8, 8, 1}, DType::kFloat32, Device::kCpu);
+  EXPECT_THROW(m.unet.forward(grey, times(c, {1})), Error);
+  EXPECT_THROW(m.unet.forward(pictures(1), times(c, {1}), times(c, {1})), Error);  // labels it cannot use
+  EXPECT_THROW(class_labels_tensor(c, {0}, Device::kCpu), Error);
+}
+
+TEST(UNet, ClassesAndLearnedTimesHaveARange) {
+  UNetConfig c = tiny();
+  c.num_class_embeds = 3;
+  c.time_embedding_type = "learned";
+  c.num_train_timesteps = 10;
+  EXPECT_EQ(to_vector<int32_t>(class_labels_tensor(c, {0, 2}, Device::kCpu)), (std::vector<int32_t>{0, 2}));
+  EXPECT_THROW(class_labels_tensor(c, {3}, Device::kCpu), Error);
+  EXPECT_THROW(class_labels_tensor(c, {-1}, Device::kCpu), Error);
+  EXPECT_THROW(timesteps_tensor(c, {10}, Device::kCpu), Error);
+  Model m(c);
+  EXPECT_THROW(m.unet.forward(pictures(1), times(c, {1})), Error);  // needs labels
+}
+
+}  // namespace
+}  // namespace imago
