@@ -85,30 +85,25 @@ void set_reorder(Entry& e, const memory::desc& from, const memory::desc& to,
   e.reorder_scratchpad = pd.scratchpad_desc();
 }
 
-/// y = x w^T and its gradients as [M,C] x [C,K]; transposes and channel ranges are strides.
+/// The gradients of y = x w^T, x [M,C], as matrix products; transposes and channel ranges are strides.
+/// y itself is not one of them: oneDNN's product picks its kernel by M, so that a row's bits would depend on
+/// how many pictures go through together. As a 1x1 convolution they do not, and it is as fast.
 Entry matmul_entry(Pass pass, const Conv2d& c, float scale) {
   const Type type = type_of(c.dtype);
   const int64_t m = c.n * c.h * c.w;
   const memory::desc x({m, c.c}, type, Dims{c.c, 1}), xt({c.c, m}, type, Dims{1, c.c});
   const memory::desc y({m, c.k}, type, Dims{c.k, 1}), yt({c.k, m}, type, Dims{1, c.k});
-  const Dims rows{c.weight_channels, 1}, columns{1, c.weight_channels};
+  const Dims rows{c.weight_channels, 1};
   Entry e;
   if (pass == Pass::kWgrad) {
     const memory::desc dw({c.k, c.c}, Type::f32, rows);
     const dnnl::matmul::primitive_desc pd({yt, x, dw}, attributes(true, scale), engine());
     e = {dnnl::matmul(pd), DNNL_ARG_WEIGHTS, DNNL_ARG_DST, DNNL_ARG_SRC, x, dw, yt};
     e.scratchpad = pd.scratchpad_desc();
-  } else if (pass == Pass::kDgrad) {
+  } else {
     const memory::desc w({c.k, c.c}, type, rows);
     const dnnl::matmul::primitive_desc pd({y, w, x}, attributes(false), engine());
     e = {dnnl::matmul(pd), DNNL_ARG_DST, DNNL_ARG_WEIGHTS, DNNL_ARG_SRC, x, w, y};
-    e.scratchpad = pd.scratchpad_desc();
-  } else {
-    const memory::desc w({c.c, c.k}, type, columns), bias({1, c.k}, Type::f32, Tag::ab);
-    const auto attr = attributes(pass == Pass::kForwardAccumulate);
-    const auto pd = pass == Pass::kForwardBias ? dnnl::matmul::primitive_desc({x, w, bias, y}, attr, engine())
-                                               : dnnl::matmul::primitive_desc({x, w, y}, attr, engine());
-    e = {dnnl::matmul(pd), DNNL_ARG_SRC, DNNL_ARG_WEIGHTS, DNNL_ARG_DST, x, w, y, bias};
     e.scratchpad = pd.scratchpad_desc();
   }
   return e;
@@ -206,7 +201,9 @@ const Entry& entry(Pass pass, const Conv2d& c, float scale) {
   const std::lock_guard lock(mutex);
   std::unique_ptr<Entry>& found = cache[key_of(pass, c, scale)];
   if (!found) {
-    const bool product = c.r == 1 && c.s == 1 && c.stride == 1 && !(c.top | c.left | c.bottom | c.right);
+    const bool gradient = pass == Pass::kDgrad || pass == Pass::kWgrad;
+    const bool product =
+        gradient && c.r == 1 && c.s == 1 && c.stride == 1 && !(c.top | c.left | c.bottom | c.right);
     found = std::make_unique<Entry>(product ? matmul_entry(pass, c, scale) : conv_entry(pass, c, scale));
   }
   return *found;

@@ -4,6 +4,7 @@
 #include <array>
 #include <cmath>
 
+#include "engine/ops/elementwise.h"
 #include "engine/ops/loss.h"
 #include "engine/random/streams.h"
 #include "kernels/philox.h"
@@ -76,7 +77,7 @@ TrainingLossResult TrainingLoss::operator()(UNet& model, const TrainingBatch& ba
 
   const Tensor prediction =
       model.forward(xt, timesteps_tensor(model.config(), times, device), batch.class_labels);
-  const Tensor loss = mse_loss(prediction, target, from_vector(weights, {n}, device));  // [N]
+  const Tensor loss = mse_loss(prediction, target, cast(from_vector(weights, {n}, device), exact));  // [N]
   return {loss, std::move(times)};
 }
 

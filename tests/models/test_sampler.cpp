@@ -57,7 +57,8 @@ TEST(Sampler, BatchSizeChangesNoBit) {
   for (const auto kind : {kDdpm, kDdim}) {
     const auto scheduler = m.scheduler(kind, 4, 0.5);
     const auto run = [&](std::vector<int64_t> ids, int batch_size) {
-      return to_vector<float>(sample(m.unet, *scheduler, {.ids = std::move(ids), .seed = 3, .batch_size = batch_size}));
+      return to_vector<float>(
+          sample(m.unet, *scheduler, {.ids = std::move(ids), .seed = 3, .batch_size = batch_size}));
     };
     const std::vector<float> all = run({0, 1, 2, 3, 4}, 5);
     EXPECT_EQ(run({0, 1, 2, 3, 4}, 1), all);
@@ -68,10 +69,36 @@ TEST(Sampler, BatchSizeChangesNoBit) {
   }
 }
 
+// The same with channels as in practice, where convolutions and matrix products take their fast, blocked paths, and whose
+// blocks need not divide the batch.
+TEST(Sampler, BatchSizeChangesNoBitWithManyChannels) {
+  UNetConfig config;
+  config.block_out_channels = {64, 128};
+  config.down_block_types = {"DownBlock2D", "AttnDownBlock2D"};
+  config.up_block_types = {"AttnUpBlock2D", "UpBlock2D"};
+  config.layers_per_block = 1;
+  config.sample_size = {{16, 16}};
+  for (const DType activations : {DType::kFloat32, DType::kBFloat16}) {
+    UNet unet(config);
+    FlatParameters parameters(unet, {.compute = activations, .gradients = false});
+    golden::fill(parameters);
+    const DdimScheduler scheduler(SchedulerConfig{}, 2);
+    const auto run = [&](int batch_size) {
+      return to_vector<float>(sample(
+          unet, scheduler, {.ids = {0, 1, 2, 3, 4}, .batch_size = batch_size, .activations = activations}));
+    };
+    const std::vector<float> all = run(5);
+    for (const int batch_size : {1, 2, 3})
+      EXPECT_TRUE(run(batch_size) == all) << batch_size << " " << name_of(activations);
+  }
+}
+
 TEST(Sampler, SeedsDiffer) {
   Loaded m(Device::kCpu);
   const auto scheduler = m.scheduler(kDdim, 2);
-  const auto run = [&](uint64_t seed) { return to_vector<float>(sample(m.unet, *scheduler, {.ids = {0}, .seed = seed})); };
+  const auto run = [&](uint64_t seed) {
+    return to_vector<float>(sample(m.unet, *scheduler, {.ids = {0}, .seed = seed}));
+  };
   EXPECT_EQ(run(1), run(1));
   EXPECT_NE(run(1), run(2));
 }
@@ -86,7 +113,8 @@ TEST(Sampler, DdpmIsWhatThePaperSays) {
   constexpr int64_t kSize = 8 * 8 * 3;
   std::vector<double> x(2 * kSize);
   for (int n = 0; n < 2; ++n)
-    for (int64_t i = 0; i < kSize; ++i) x[n * kSize + i] = normal_at(seed, stream(Purpose::kSampleStart), ids[n], i);
+    for (int64_t i = 0; i < kSize; ++i)
+      x[n * kSize + i] = normal_at(seed, stream(Purpose::kSampleStart), ids[n], i);
   const NoGrad no_grad;
   for (int step = 0; step < scheduler->steps(); ++step) {
     const std::vector<int> t(2, scheduler->timesteps()[step]);
@@ -150,7 +178,8 @@ TEST(Sampler, RefusesWhatItCannotDo) {
 
 // round(clamp(x/2 + 1/2) * 255), halves to even, as numpy does it.
 TEST(Sampler, Pixels) {
-  const Tensor x = from_vector<float>({-2, -1, 0, 1, 1.5, 1.0f / 255, -0.5, 0.25}, {1, 2, 2, 2}, Device::kCpu);
+  const Tensor x =
+      from_vector<float>({-2, -1, 0, 1, 1.5, 1.0f / 255, -0.5, 0.25}, {1, 2, 2, 2}, Device::kCpu);
   EXPECT_EQ(to_pixels(x), (std::vector<uint8_t>{0, 0, 128, 255, 255, 128, 64, 159}));
 }
 

@@ -1,8 +1,8 @@
 // The training loss: times, noise, targets and weights are functions of (seed, sample) and are what they should be.
 #include <gtest/gtest.h>
 
-#include "kernels/philox.h"
 #include "engine/random/streams.h"
+#include "kernels/philox.h"
 #include "models/diffusion/training_loss.h"
 #include "tests/models/golden.h"
 
@@ -33,7 +33,8 @@ struct Model {
 
 std::vector<uint8_t> bytes(int64_t n) {
   std::vector<uint8_t> b;
-  for (const double u : golden::uniform("bytes", n * kPixels)) b.push_back(static_cast<uint8_t>(127.5 * (u + 1)));
+  for (const double u : golden::uniform("bytes", n * kPixels))
+    b.push_back(static_cast<uint8_t>(127.5 * (u + 1)));
   return b;
 }
 
@@ -137,11 +138,13 @@ TEST(TrainingLoss, Weights) {
     EXPECT_NEAR(weight(PredictionType::kSample, LossWeighting::kSnr, t) / snr, 1, 1e-6);
     EXPECT_NEAR(weight(PredictionType::kEpsilon, LossWeighting::kMinSnr, t) / (least / snr), 1, 1e-6);
     EXPECT_NEAR(weight(PredictionType::kSample, LossWeighting::kMinSnr, t) / least, 1, 1e-6);
-    EXPECT_NEAR(weight(PredictionType::kVPrediction, LossWeighting::kMinSnr, t) / (least / (snr + 1)), 1, 1e-6);
+    EXPECT_NEAR(weight(PredictionType::kVPrediction, LossWeighting::kMinSnr, t) / (least / (snr + 1)), 1,
+                1e-6);
   }
   SchedulerConfig zero_snr;
   zero_snr.noise.rescale_betas_zero_snr = true;
-  EXPECT_EQ(TrainingLoss(zero_snr, {.weighting = LossWeighting::kMinSnr}).weight_of(999), 1);  // S = 0: the limit
+  EXPECT_EQ(TrainingLoss(zero_snr, {.weighting = LossWeighting::kMinSnr}).weight_of(999),
+            1);  // S = 0: the limit
 }
 
 // Descending along the gradient lowers the loss: signs and the way back through q_sample's target are right.
@@ -159,7 +162,8 @@ TEST(TrainingLoss, GradientsPointDownhill) {
   backend_of(values).add(values, 1, m.parameters.gradients(), -step, values);
   const Tensor after = loss(m.unet, data).loss;
   const auto mean = [](const Tensor& x) { return (to_vector<double>(x)[0] + to_vector<double>(x)[1]) / 2; };
-  EXPECT_NEAR((mean(before) - mean(after)) / (step * squared), 1, 1e-3);  // first order in a step of length 1e-6
+  EXPECT_NEAR((mean(before) - mean(after)) / (step * squared), 1,
+              1e-3);  // first order in a step of length 1e-6
 }
 
 TEST(TrainingLoss, FourierTimesAreRefused) {

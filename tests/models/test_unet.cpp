@@ -71,7 +71,8 @@ TEST(UNet, CheckpointingRepeatsDropout) {
     m.unet.set_gradient_checkpointing(checkpointing);
     const DropoutScope scope(9, ids);
     const Tensor y = m.unet.forward(pictures(2), times(c, {5, 800}));
-    backward(y, golden::on_device(golden::pictures("dy", y.shape()), y.shape(), DType::kFloat32, Device::kCpu));
+    backward(y,
+             golden::on_device(golden::pictures("dy", y.shape()), y.shape(), DType::kFloat32, Device::kCpu));
     return to_vector<float>(m.parameters.gradients());
   };
   const std::vector<float> kept = gradients(false), again = gradients(true);

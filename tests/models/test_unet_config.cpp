@@ -65,7 +65,8 @@ TEST(UNetConfig, KnownModelsHaveTheirParameterCounts) {
     EXPECT_EQ(unet.parameter_count(), k.parameters) << k.name;
     EXPECT_EQ(tensors, k.tensors) << k.name;
   }
-  EXPECT_EQ(allocator_of(Device::kCpu).stats().bytes_in_use, in_use) << "a U-Net without weights takes no memory";
+  EXPECT_EQ(allocator_of(Device::kCpu).stats().bytes_in_use, in_use)
+      << "a U-Net without weights takes no memory";
 }
 
 TEST(UNetConfig, TrainUnconditionalIsThatModel) {
@@ -78,7 +79,8 @@ TEST(UNetConfig, DefaultsAreThoseOfDiffusers) {
   const json theirs = read_json(golden::folder() / "defaults.json").at("UNet2DModel");
   json ours = to_json(parse(json::object()));
   EXPECT_EQ(ours.at("_class_name"), "UNet2DModel");
-  std::erase_if(ours.get_ref<json::object_t&>(), [](const auto& item) { return item.first.starts_with("_"); });
+  std::erase_if(ours.get_ref<json::object_t&>(),
+                [](const auto& item) { return item.first.starts_with("_"); });
   EXPECT_EQ(ours, theirs);
 }
 
@@ -95,13 +97,15 @@ TEST(UNetConfig, WritesWhatItRead) {
 
 TEST(UNetConfig, KeysOfOthers) {
   std::vector<std::string> warnings;
-  const json object = {{"_diffusers_version", "0.1"}, {"mystery", 1}, {"layers_per_block", 3}, {"act_fn", "swish"}};
+  const json object = {
+      {"_diffusers_version", "0.1"}, {"mystery", 1}, {"layers_per_block", 3}, {"act_fn", "swish"}};
   const UNetConfig c = parse_unet_config(object, "a/config.json", warnings);
   EXPECT_EQ(c.layers_per_block, 3);
   EXPECT_EQ(c.act_fn, "silu");
   EXPECT_EQ(warnings, std::vector<std::string>{"a/config.json: mystery: unknown key, ignored"});
   // Keys that diffusers lists here were not chosen by anyone.
-  EXPECT_EQ(parse({{"_use_default_values", {"layers_per_block"}}, {"layers_per_block", 7}}).layers_per_block, 2);
+  EXPECT_EQ(parse({{"_use_default_values", {"layers_per_block"}}, {"layers_per_block", 7}}).layers_per_block,
+            2);
   // The names of the first releases.
   const UNetConfig old = parse({{"block_out_channels", {32, 32}},
                                 {"down_block_types", {"UNetResDownBlock2D", "UNetResAttnDownBlock2D"}},
@@ -131,7 +135,8 @@ TEST(UNetConfig, WrongValuesNameFileAndKey) {
       {{{"up_block_types", {"UpBlock2D"}}},
        "up_block_types: expected 4 blocks, one for each of block_out_channels, not 1"},
       {{{"down_block_types", {"DownBlock2D", "DownBlock2D", "DownBlock2D", "CrossAttnDownBlock2D"}}},
-       "down_block_types: \"CrossAttnDownBlock2D\" is not supported (supported: DownBlock2D, AttnDownBlock2D, "
+       "down_block_types: \"CrossAttnDownBlock2D\" is not supported (supported: DownBlock2D, "
+       "AttnDownBlock2D, "
        "ResnetDownsampleBlock2D)"},
       {{{"mid_block_type", "UNetMidBlock2DCrossAttn"}},
        "mid_block_type: \"UNetMidBlock2DCrossAttn\" is not supported (supported: UNetMidBlock2D)"},
