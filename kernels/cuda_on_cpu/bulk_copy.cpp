@@ -179,10 +179,11 @@ void tensor_load(void* dst, const TensorMap* map, uint64_t* barrier, const int* 
     TensorMap map;
     int at[5] = {};
   };
+  announce_load(dst, box_bytes(*map));
+  const Quiet quiet;
   auto load = std::make_shared<Load>();
   load->map = *map;
   std::copy_n(coords, rank, load->at);
-  announce_load(dst, box_bytes(*map));
   worker->mbarriers.release_phase(*b);
   worker->shared.async_poison(shared, box_bytes(*map));
   worker->start_async([=] {
@@ -200,6 +201,7 @@ void bulk_load(void* dst, const void* src, unsigned bytes, uint64_t* barrier, So
   MBarrier* b = &worker->mbarriers.find_for_async(barrier, op, where);
   const uint32_t shared = worker->shared.address(dst);
   announce_load(dst, bytes);
+  const Quiet quiet;
   worker->mbarriers.release_phase(*b);
   worker->shared.async_poison(shared, bytes);
   worker->start_async([=] {
@@ -259,7 +261,6 @@ void finish_async_of_thread(Worker& w) {
     s.land(s);
   }
   f.stores.clear();
-  f.copies.clear();
 }
 
 }  // namespace imago::cuda_on_cpu::emu

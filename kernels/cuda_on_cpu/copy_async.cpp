@@ -7,7 +7,7 @@
 namespace imago::cuda_on_cpu::emu {
 namespace {
 
-// TSan learns of both accesses where the copy is issued and where it lands: it may happen anywhere in between.
+// TSan learns of both accesses where the copy is issued: from then on it may happen at any time.
 void announce(const AsyncCopy& c) {
   if (__tsan_write_range) __tsan_write_range(c.dst, static_cast<unsigned long>(c.bytes));
   if (__tsan_read_range && c.src_bytes)
@@ -18,6 +18,14 @@ void land(const AsyncCopy& c) {
   unsigned char data[16] = {};
   quiet_copy(data, c.src, static_cast<size_t>(c.src_bytes));
   quiet_copy(c.dst, data, static_cast<size_t>(c.bytes));
+}
+
+// Copies land in the order of issue, each once, whoever waits for them.
+template <class Condition>
+void land_while(Fiber& f, Condition condition) {
+  auto c = f.copies.begin();
+  for (; c != f.copies.end() && condition(*c); ++c) land(*c);
+  f.copies.erase(f.copies.begin(), c);
 }
 
 }  // namespace
@@ -38,7 +46,7 @@ void copy_async(void* dst, const void* src, int bytes, int src_bytes, SourceLine
     imago_trace_access(dst, static_cast<size_t>(bytes), 1, where.file, where.line);
   }
   Fiber& f = worker->current();
-  f.copies.push_back({dst, src, bytes, src_bytes, f.copy_group, where});
+  f.copies.push_back({dst, src, bytes, src_bytes, f.copy_group, f.copies_issued++, where});
   announce(f.copies.back());
   quiet_fill(dst, 0xff, static_cast<size_t>(bytes));
 }
@@ -49,19 +57,16 @@ void copy_async_commit() {
 
 void copy_async_wait(int pending) {
   Fiber& f = worker->current();
-  size_t n = 0;
-  for (; n < f.copies.size() && f.copies[n].group < f.copy_group - pending; ++n) {
-    announce(f.copies[n]);
-    land(f.copies[n]);
-  }
-  f.copies.erase(f.copies.begin(), f.copies.begin() + static_cast<ptrdiff_t>(n));
+  land_while(f, [&](const AsyncCopy& c) { return c.group < f.copy_group - pending; });
 }
 
 void copy_async_arrive(uint64_t* barrier, SourceLine where) {
+  const Quiet quiet;
   MBarrier* b = &worker->mbarriers.find(barrier, "cp.async.mbarrier.arrive", where);
-  std::vector<AsyncCopy> copies = worker->current().copies;  // they may still be waited for in other ways
-  worker->start_async([b, where, copies = std::move(copies)] {
-    for (const AsyncCopy& c : copies) land(c);
+  Fiber* f = &worker->current();
+  worker->mbarriers.release_phase(*b);
+  worker->start_async([b, f, where, prior = f->copies_issued] {
+    land_while(*f, [&](const AsyncCopy& c) { return c.number < prior; });
     worker->mbarriers.arrive(*b, 1, where);
   });
 }

@@ -27,6 +27,7 @@ struct AsyncCopy {
   void* dst;
   const void* src;
   int bytes, src_bytes, group;
+  uint64_t number;  // among the thread's copies
   SourceLine where;
 };
 
@@ -55,6 +56,7 @@ struct Fiber {
 
   std::vector<AsyncCopy> copies;
   int copy_group = 0;
+  uint64_t copies_issued = 0;
   std::vector<BulkStore> stores;
   int store_group = 0;
 };

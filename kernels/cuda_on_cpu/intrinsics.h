@@ -213,8 +213,9 @@ inline unsigned __byte_perm(unsigned a, unsigned b, unsigned selector) {  // wit
     *p = v;                                                    \
   }
 IMAGO_LOAD(__ldg)
-IMAGO_LOAD(__ldca) IMAGO_LOAD(__ldcg) IMAGO_LOAD(__ldcs) IMAGO_LOAD(__ldlu) IMAGO_LOAD(__ldcv)
-    IMAGO_STORE(__stwb) IMAGO_STORE(__stcg) IMAGO_STORE(__stcs) IMAGO_STORE(__stwt)
+IMAGO_LOAD(__ldca)
+IMAGO_LOAD(__ldcg) IMAGO_LOAD(__ldcs) IMAGO_LOAD(__ldlu) IMAGO_LOAD(__ldcv) IMAGO_STORE(__stwb)
+    IMAGO_STORE(__stcg) IMAGO_STORE(__stcs) IMAGO_STORE(__stwt)
 #undef IMAGO_LOAD
 #undef IMAGO_STORE
 

@@ -130,7 +130,7 @@ void mbarrier_arrive(uint64_t* barrier, unsigned count, SourceLine where) {
 bool mbarrier_test(uint64_t* barrier, unsigned parity, SourceLine where) {
   MBarrier& b = worker->mbarriers.find(barrier, "mbarrier.test_wait", where);
   if ((b.phase & 1) == parity) {
-    worker->yield();  // callers poll
+    worker->poll("mbarrier.test_wait", where);
     if ((b.phase & 1) == parity) return false;
   }
   acquire(&b.tag[parity]);

@@ -11,6 +11,8 @@ extern "C" {
 [[gnu::weak]] void __tsan_switch_to_fiber(void* fiber, unsigned flags);
 [[gnu::weak]] void __tsan_acquire(void* address);
 [[gnu::weak]] void __tsan_release(void* address);
+[[gnu::weak]] void AnnotateIgnoreWritesBegin(const char* file, int line);
+[[gnu::weak]] void AnnotateIgnoreWritesEnd(const char* file, int line);
 [[gnu::weak]] void __tsan_read_range(void* address, unsigned long bytes);
 [[gnu::weak]] void __tsan_write_range(void* address, unsigned long bytes);
 [[gnu::weak]] void __sanitizer_start_switch_fiber(void** fake_stack_save, const void* bottom, size_t size);
@@ -41,5 +43,16 @@ inline void acquire(void* tag) {
 inline void release(void* tag) {
   if (__tsan_release) __tsan_release(tag);
 }
+
+/// For the emulator's own heap blocks, which fibers hand to each other: TSan sees malloc and free even from here.
+struct Quiet {
+  Quiet() {
+    if (AnnotateIgnoreWritesBegin) AnnotateIgnoreWritesBegin("", 0);
+  }
+  ~Quiet() {
+    if (AnnotateIgnoreWritesEnd) AnnotateIgnoreWritesEnd("", 0);
+  }
+  Quiet(const Quiet&) = delete;
+};
 
 }  // namespace imago::cuda_on_cpu::emu

@@ -20,6 +20,8 @@ namespace emu {
 constinit thread_local Worker* worker = nullptr;
 
 Worker::Worker() {
+  ready_.reserve(
+      8192);  // never grows: the old storage would be freed by another fiber than the one that made it
   if (__tsan_get_current_fiber) host_.tsan = __tsan_get_current_fiber();
 }
 
@@ -49,7 +51,7 @@ void Worker::reset(const Launch& launch, uint3 index) {
 void Worker::run_block(const Launch& launch, uint3 index, uint64_t seed, bool shuffled) {
   reset(launch, index);
   random_state_ = seed, shuffled_ = shuffled;
-  ready_.clear(), ready_head_ = 0;
+  ready_.clear(), ready_head_ = 0, idle_polls_ = 0;
   while (static_cast<int>(fibers_.size()) < threads_) {
     fibers_.push_back(std::make_unique<Fiber>());
     fibers_.back()->index = static_cast<int>(fibers_.size()) - 1;
@@ -61,7 +63,7 @@ void Worker::run_block(const Launch& launch, uint3 index, uint64_t seed, bool sh
     f.lane = i & 31, f.warp = i >> 5;
     f.thread = {u % bx, u / bx % by, u / (bx * by)};
     f.done = false, f.waits_for = nullptr;
-    f.copies.clear(), f.stores.clear(), f.copy_group = f.store_group = 0;
+    f.copies.clear(), f.stores.clear(), f.copy_group = f.store_group = 0, f.copies_issued = 0;
     prepare_fiber(f, fiber_main);
     make_ready(&f);
   }
@@ -101,10 +103,17 @@ void Worker::make_ready(Fiber* f) {
   if (shuffled_) std::swap(ready_.back(), ready_[ready_head_ + random() % (ready_.size() - ready_head_)]);
 }
 
+void Worker::start_async(std::function<void()> work) {
+  const Quiet quiet;
+  async_.push_back(std::move(work));
+}
+
 void Worker::land_one() {
+  const Quiet quiet;
   const size_t i = shuffled_ ? random() % async_.size() : 0;
   std::function<void()> work = std::move(async_[i]);
   async_.erase(async_.begin() + static_cast<std::ptrdiff_t>(i));
+  idle_polls_ = 0;
   work();
 }
 
@@ -141,6 +150,7 @@ void Worker::wait(Waiters& waiters, const char* op, SourceLine where) {
 }
 
 void Worker::wake(Waiters& waiters) {
+  idle_polls_ = 0;
   for (Fiber* f = waiters.first; f;) {
     Fiber* next = f->next;
     make_ready(f);
@@ -152,6 +162,15 @@ void Worker::wake(Waiters& waiters) {
 void Worker::yield() {
   make_ready(current_);
   run_next();
+}
+
+void Worker::poll(const char* op, SourceLine where) {
+  current_->waits_for = op, current_->where = where;
+  if (++idle_polls_ % (live_ + 1) == live_ && !async_.empty()) land_one();
+  if (idle_polls_ > 1000 * live_)
+    report_and_abort("deadlock: all threads that can run poll, in vain (a lost arrival, a wrong phase?)");
+  yield();
+  current_->waits_for = nullptr;
 }
 
 void Worker::jitter() {
@@ -206,7 +225,10 @@ void named_barrier(int id, int threads, bool wait, SourceLine where) {
 
 // -------------------------------------------------------------------------------------------------------------------- warps
 void Worker::finish(Meeting& m) {
-  if (m.combine) m.combine(m);
+  if (m.combine) {
+    const Quiet quiet;
+    m.combine(m);
+  }
   m.arrived = 0;
   ++m.generation;
   wake(m.waiters);

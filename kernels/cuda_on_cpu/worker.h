@@ -78,10 +78,12 @@ class Worker {
   void wait(Waiters& waiters, const char* op, SourceLine where);
   void wake(Waiters& waiters);
   void yield();
+  /// A yield in a loop that waits for something: lets copies land now and then, and notices when nothing ever will.
+  void poll(const char* op, SourceLine where);
   /// In shuffled runs: sometimes lets the others overtake at a point where CUDA promises no order.
   void jitter();
   /// Queues work that the hardware does by itself, at any later time.
-  void start_async(std::function<void()> work) { async_.push_back(std::move(work)); }
+  void start_async(std::function<void()> work);
   void meet(const char* op, unsigned mask, bool aligned, bool orders_memory, const void* in, void* out,
             void (*combine)(Meeting&), SourceLine where);
   uint32_t random();
@@ -111,6 +113,7 @@ class Worker {
   Barrier barriers_[16];
   const Launch* launch_ = nullptr;
   int threads_ = 0, live_ = 0;
+  int idle_polls_ = 0;  // since anything else happened
   uint64_t random_state_ = 1;
   bool shuffled_ = false;
   char start_tag_, end_tag_;
