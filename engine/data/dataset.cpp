@@ -1,0 +1,117 @@
+#include "engine/data/dataset.h"
+
+#include <cstdio>
+
+#include "engine/data/sources.h"
+#include "kernels/error.h"
+
+namespace imago {
+namespace fs = std::filesystem;
+namespace {
+
+bool is_file(const fs::path& path) {
+  std::error_code ignored;
+  return fs::is_regular_file(path, ignored);
+}
+
+// NAME or NAME.gz, whichever is there, or nothing.
+fs::path plain_or_gzip(const fs::path& path) {
+  for (const char* ending : {"", ".gz"}) {
+    fs::path candidate = path;
+    candidate += ending;
+    if (is_file(candidate)) return candidate;
+  }
+  return {};
+}
+
+void check_split(const fs::path& path, const std::string& split) {
+  if (split != "train" && split != "test")
+    bad_input(path.string(), ": has the splits train and test, not ", split);
+}
+
+std::shared_ptr<const Dataset> find_idx(const fs::path& folder, const std::string& split) {
+  const auto images = [&](const char* part) {
+    for (const char* ending :
+         {"-images-idx3-ubyte", "-images.idx3-ubyte"})  // the second: as some mirrors name them
+      if (const fs::path file = plain_or_gzip(folder / (std::string(part) + ending)); !file.empty())
+        return file;
+    return fs::path();
+  };
+  const fs::path train = images("train"), test = images("t10k");
+  if (train.empty() && test.empty()) return nullptr;
+  check_split(folder, split);
+  const fs::path& wanted = split == "train" ? train : test;
+  if (wanted.empty()) bad_input(folder.string(), ": has IDX files, but none of the split ", split);
+  return open_idx(wanted);
+}
+
+std::shared_ptr<const Dataset> find_cifar10(const fs::path& given, const std::string& split) {
+  fs::path folder = given;
+  if (is_file(given / "cifar-10-batches-bin" / "data_batch_1.bin")) folder /= "cifar-10-batches-bin";
+  if (!is_file(folder / "data_batch_1.bin") && !is_file(folder / "test_batch.bin")) {
+    if (is_file(folder / "data_batch_1") || is_file(folder / "cifar-10-batches-py" / "data_batch_1"))
+      bad_input(given.string(),
+                ": holds the Python version of CIFAR-10; the binary version is what can be read");
+    return nullptr;
+  }
+  check_split(given, split);
+  if (split == "test") return open_cifar10({folder / "test_batch.bin"});
+  std::vector<fs::path> batches;
+  for (int i = 1; i <= 5; ++i) batches.push_back(folder / str("data_batch_", i, ".bin"));
+  return open_cifar10(batches);
+}
+
+// The folder's only PNG, if a JSON file of the same name describes it as an atlas.
+std::shared_ptr<const Dataset> find_atlas(const fs::path& folder) {
+  fs::path found;
+  std::error_code error;
+  for (fs::directory_iterator it(folder, error), end; !error && it != end; it.increment(error)) {
+    if (it->path().extension() != ".png") continue;
+    if (!found.empty()) return nullptr;
+    found = it->path();
+  }
+  const fs::path json = fs::path(found).replace_extension(".json");
+  return !found.empty() && is_file(json) && is_atlas(json) ? open_atlas(found, json) : nullptr;
+}
+
+std::shared_ptr<const Dataset> open_single_file(const fs::path& path) {
+  const std::string name = path.filename().string();
+  if (name.find("idx3-ubyte") != name.npos || name.find("idx4-ubyte") != name.npos) return open_idx(path);
+  if (path.extension() == ".bin") return open_cifar10({path});
+  const fs::path png = fs::path(path).replace_extension(".png"),
+                 json = fs::path(path).replace_extension(".json");
+  if ((path == png || path == json) && is_file(png) && is_file(json) && is_atlas(json))
+    return open_atlas(png, json);
+  bad_input(
+      path.string(),
+      ": not a data set; expected a folder of pictures, IDX or CIFAR-10 files, or an atlas (PNG with JSON)");
+}
+
+}  // namespace
+
+void print_warning(const std::string& message) {
+  std::fprintf(stderr, "warning: %s\n", message.c_str());
+}
+
+std::string count_text(int64_t pictures, size_t classes, const std::string& size) {
+  std::string text = str(pictures, pictures == 1 ? " picture" : " pictures");
+  if (!size.empty()) text += " of " + size;
+  if (classes > 0) text += str(", ", classes, classes == 1 ? " class" : " classes");
+  return text;
+}
+
+std::shared_ptr<const Dataset> open_dataset(const fs::path& path, const DatasetOptions& options) {
+  std::error_code error;
+  const fs::file_status status = fs::status(path, error);
+  if (!fs::exists(status))
+    bad_input(path.string(), ": no such folder",
+              error && error != std::errc::no_such_file_or_directory ? " (" + error.message() + ")"
+                                                                     : std::string());
+  if (!fs::is_directory(status)) return open_single_file(path);
+  if (auto set = find_idx(path, options.split)) return set;
+  if (auto set = find_cifar10(path, options.split)) return set;
+  if (auto set = find_atlas(path)) return set;
+  return open_picture_folder(path, options);
+}
+
+}  // namespace imago

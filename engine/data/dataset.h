@@ -1,0 +1,60 @@
+// Sets of pictures, wherever they come from.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "engine/data/picture.h"
+
+namespace imago {
+
+/// A numbered set of pictures of any sizes, with or without class labels. Everything is const and safe to
+/// call from several threads.
+class Dataset {
+ public:
+  virtual ~Dataset() = default;
+  virtual int64_t size() const = 0;
+  /// Picture i as it is stored, decoded. Bad input if it turns out to be broken.
+  virtual Picture picture(int64_t i) const = 0;
+  /// Class of picture i, 0 .. number of classes - 1, or -1 where there are no labels.
+  virtual int32_t label(int64_t) const { return -1; }
+  /// One name a class; empty where there are no labels.
+  virtual const std::vector<std::string>& class_names() const = 0;
+  /// What picture i is called in messages: its file, or "FILE, picture 12".
+  virtual std::string name(int64_t i) const = 0;
+  /// For people: "60000 pictures of 28x28, 10 classes, IDX (/data/train-images-idx3-ubyte.gz)".
+  virtual std::string description() const = 0;
+};
+
+using Warn = std::function<void(const std::string&)>;
+
+/// "warning: MESSAGE" on the standard error stream.
+void print_warning(const std::string& message);
+
+struct DatasetOptions {
+  std::string split = "train";  // or "test"
+  bool strict_data = false;     // broken pictures: refused (true), or skipped with a warning (false)
+  Warn warn = print_warning;
+};
+
+/// Opens whatever lies at `path`; what it is shows from its content:
+/// - MNIST-style IDX files, plain or gzip: a folder with train-images-idx3-ubyte[.gz] (split test: t10k-...),
+///   or such a file itself; labels are taken from ...-labels-idx1-ubyte[.gz] beside it if that exists;
+/// - CIFAR-10, binary version: a folder with data_batch_1.bin .. data_batch_5.bin (split test:
+///   test_batch.bin), or such a file itself;
+/// - an atlas: one PNG full of equal tiles and a JSON file of the same name beside it (see open_atlas), or
+///   their folder;
+/// - any other folder: the .png, .jpg and .jpeg files in and below it, in the byte order of their paths; if
+///   all lie in sub-folders, those of the first level are the classes, in the same order. A folder whose only
+///   sub-folders are called train, test, val, valid or validation is one of splits. Names that begin with a
+///   dot are passed over.
+/// Files that are visibly broken (see picture_file_problem) are left out with a warning, or refused if
+/// strict_data. Bad input: no such folder, nothing usable in it, files that disagree with their own headers.
+std::shared_ptr<const Dataset> open_dataset(const std::filesystem::path& path,
+                                            const DatasetOptions& options = {});
+
+}  // namespace imago

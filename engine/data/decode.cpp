@@ -1,0 +1,110 @@
+#include "engine/data/decode.h"
+
+#include <stb_image.h>
+
+#include <algorithm>
+#include <climits>
+#include <fstream>
+#include <memory>
+
+#include "engine/data/picture_scan.h"
+#include "engine/io/atomic_file.h"
+#include "kernels/error.h"
+
+namespace imago {
+namespace {
+
+// Samples of 8 or 16 bits, [H,W,C] with C = 1 grey, 2 grey + alpha, 3 RGB, 4 RGBA, to 8 bits without alpha:
+// round(255 (c a + max (max - a)) / max^2), which is white where a = 0.
+template <class Sample>
+Picture flatten(const Sample* samples, int height, int width, int components) {
+  constexpr uint64_t kMax = static_cast<Sample>(-1);
+  const bool alpha = components == 2 || components == 4;
+  const int channels = alpha ? components - 1 : components;
+  const size_t count = static_cast<size_t>(height) * static_cast<size_t>(width);
+  Picture picture{height, width, channels, std::vector<uint8_t>(count * static_cast<size_t>(channels))};
+  uint8_t* out = picture.pixels.data();
+  for (size_t i = 0; i < count; ++i, samples += components) {
+    const uint64_t a = alpha ? samples[channels] : kMax;
+    for (int c = 0; c < channels; ++c) {
+      const uint64_t over_white = samples[c] * a + kMax * (kMax - a);
+      *out++ = static_cast<uint8_t>((over_white * 255 + kMax * kMax / 2) / (kMax * kMax));
+    }
+  }
+  return picture;
+}
+
+// EXIF orientations say how the stored rows and columns lie: 5..8 have x and y swapped; 3, 4, 7, 8 come out
+// upside down, 2, 3, 6, 7 mirrored.
+Picture upright(Picture stored, int orientation) {
+  if (orientation == 1) return stored;
+  const bool swap = orientation >= 5;
+  const bool flip_y = orientation == 3 || orientation == 4 || orientation >= 7;
+  const bool flip_x = orientation == 2 || orientation == 3 || orientation == 6 || orientation == 7;
+  Picture picture{swap ? stored.width : stored.height, swap ? stored.height : stored.width, stored.channels,
+                  std::vector<uint8_t>(stored.pixels.size())};
+  uint8_t* out = picture.pixels.data();
+  for (int y = 0; y < picture.height; ++y) {
+    for (int x = 0; x < picture.width; ++x) {
+      const int down = flip_y ? picture.height - 1 - y : y, across = flip_x ? picture.width - 1 - x : x;
+      const size_t row = static_cast<size_t>(swap ? across : down),
+                   column = static_cast<size_t>(swap ? down : across);
+      const size_t at = row * static_cast<size_t>(stored.width) + column;
+      const uint8_t* from = stored.pixels.data() + at * static_cast<size_t>(stored.channels);
+      for (int c = 0; c < stored.channels; ++c) *out++ = from[c];
+    }
+  }
+  return picture;
+}
+
+struct StbFree {
+  void operator()(void* p) const { stbi_image_free(p); }
+};
+
+}  // namespace
+
+Picture decode_picture(std::string_view bytes, const std::string& name) {
+  const PictureScan scan = scan_picture(bytes);
+  if (!scan.problem.empty()) bad_input(name, ": ", scan.problem);
+  if (bytes.size() > INT_MAX) bad_input(name, ": larger than 2 GiB");
+  const auto* data = reinterpret_cast<const stbi_uc*>(bytes.data());
+  const int size = static_cast<int>(bytes.size());
+  const bool wide = stbi_is_16_bit_from_memory(data, size) != 0;
+  int height = 0, width = 0, components = 0;
+  const std::unique_ptr<void, StbFree> samples(
+      wide ? static_cast<void*>(stbi_load_16_from_memory(data, size, &width, &height, &components, 0))
+           : static_cast<void*>(stbi_load_from_memory(data, size, &width, &height, &components, 0)));
+  if (!samples) {
+    const char* why = stbi_failure_reason();
+    bad_input(name, ": cannot decode: ", why ? why : "unknown reason");
+  }
+  Picture picture = wide ? flatten(static_cast<const uint16_t*>(samples.get()), height, width, components)
+                         : flatten(static_cast<const uint8_t*>(samples.get()), height, width, components);
+  return upright(std::move(picture), scan.orientation);
+}
+
+Picture read_picture(const std::filesystem::path& path) {
+  return decode_picture(read_file(path), path.string());
+}
+
+std::string picture_file_problem(const std::filesystem::path& path) try {
+  std::ifstream file(path, std::ios::binary | std::ios::ate);
+  const auto size = file.tellg();
+  if (!file || size < 0) return "cannot be read";
+  if (size == 0) return "empty file";
+  constexpr std::streamoff kEdge = 12;  // a PNG's last chunk
+  std::string first(static_cast<size_t>(std::min<std::streamoff>(size, kEdge)), '\0'), last = first;
+  const auto edge = static_cast<std::streamsize>(first.size());
+  if (!file.seekg(0).read(first.data(), edge) || !file.seekg(-edge, std::ios::end).read(last.data(), edge))
+    return "cannot be read";
+  const PictureFormat format = picture_format(first);
+  if (format == PictureFormat::kUnknown) return "neither PNG nor JPEG";
+  if (format == PictureFormat::kPng && last == std::string_view("\0\0\0\0IEND\xae\x42\x60\x82", 12))
+    return "";
+  if (format == PictureFormat::kJpeg && last.ends_with("\xff\xd9")) return "";
+  return scan_picture(read_file(path)).problem;  // something may follow the end of the picture
+} catch (const std::exception& e) {
+  return e.what();
+}
+
+}  // namespace imago

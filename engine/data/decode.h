@@ -1,0 +1,27 @@
+// PNG and JPEG files to pixels.
+#pragma once
+
+#include <filesystem>
+#include <string>
+#include <string_view>
+
+#include "engine/data/picture.h"
+
+namespace imago {
+
+/// Decodes a PNG or JPEG (told apart by content) to grey or RGB. Palettes are looked up, transparency is laid
+/// over white, 16-bit samples are rounded to 8 bits, CMYK becomes RGB. The EXIF orientation is applied:
+/// diffusers' train_unconditional.py reads folders through Hugging Face datasets, whose Image feature calls
+/// PIL.ImageOps.exif_transpose (torchvision's ImageFolder does not). Bad input, "NAME: truncated JPEG", for
+/// files that end too early, fail a PNG checksum, or are something else. (A JPEG has no checksum: a flipped
+/// bit inside may go unnoticed.)
+Picture decode_picture(std::string_view bytes, const std::string& name);
+
+/// decode_picture of a file's content.
+Picture read_picture(const std::filesystem::path& path);
+
+/// Looks at the first and last bytes of a picture file (rarely at all of them) without decoding it: what is
+/// wrong with it, as "truncated JPEG", or an empty string. Never throws.
+std::string picture_file_problem(const std::filesystem::path& path);
+
+}  // namespace imago

@@ -1,0 +1,180 @@
+#include "engine/data/loader.h"
+
+#include <algorithm>
+#include <numeric>
+#include <system_error>
+
+#include "engine/data/picture_cache.h"
+#include "engine/data/resize.h"
+#include "engine/random/streams.h"
+#include "kernels/error.h"
+#include "kernels/philox.h"
+
+namespace imago {
+namespace {
+
+// Uniform in 0 .. bound-1; the bias, bound / 2^32, is far too small to see.
+uint32_t below(uint32_t bound, uint32_t word) {
+  return static_cast<uint32_t>(uint64_t{word} * bound >> 32);
+}
+
+void check_options(const Dataset& set, const LoaderOptions& o) {
+  const auto positive = [](const char* name, int64_t value) {
+    if (value < 1) bad_input(name, " should be at least 1, not ", value);
+  };
+  positive("the batch size", o.batch_size);
+  positive("the resolution", std::min(o.height, o.width));
+  if (std::max(o.height, o.width) > 65536) bad_input("the resolution should be at most 65536");
+  if (o.channels != 1 && o.channels != 3) bad_input("pictures can have 1 or 3 channels, not ", o.channels);
+  if (o.num_workers < 0 || o.num_workers > 1024)
+    bad_input("number of loader threads: ", o.num_workers, " of 0 to 1024");
+  positive("the number of prefetched batches", o.prefetch_batches);
+  positive("the number of pictures", set.size());
+  if (set.size() > UINT32_MAX) bad_input(set.description(), ": more than 2^32 pictures");
+}
+
+}  // namespace
+
+void shuffled_order(uint64_t seed, int64_t epoch, std::vector<uint32_t>& order) {
+  std::iota(order.begin(), order.end(), 0u);
+  const uint32_t words = stream(Purpose::kShuffle, static_cast<uint32_t>(epoch));
+  for (uint32_t i = static_cast<uint32_t>(order.size()); i > 1; --i)
+    std::swap(order[i - 1], order[below(i, random_words(seed, words, 0, i).w0)]);
+}
+
+BatchLoader::BatchLoader(std::shared_ptr<const Dataset> set, const LoaderOptions& options)
+    : set_(std::move(set)), options_(options) {
+  check_options(*set_, options_);
+  PictureCache::Options cache{options_.height,      options_.width,       options_.channels,
+                              options_.center_crop, options_.strict_data, options_.cache_bytes,
+                              options_.warn};
+  cache_ = std::make_unique<PictureCache>(set_, cache);
+  const int64_t size = set_->size(), batch = options_.batch_size;
+  batches_per_epoch_ = options_.drop_last ? std::max<int64_t>(1, size / batch) : (size + batch - 1) / batch;
+  samples_per_epoch_ = options_.drop_last ? batches_per_epoch_ * batch : size;
+  slots_.resize(static_cast<size_t>(options_.num_workers) * static_cast<size_t>(options_.prefetch_batches) +
+                1);
+}
+
+BatchLoader::~BatchLoader() {
+  stop();
+}
+
+void BatchLoader::seek(int64_t epoch, int64_t batch) {
+  check(epoch >= 0 && batch >= 0, "seek to batch ", batch, " of epoch ", epoch);
+  const int64_t number = epoch * batches_per_epoch_ + batch;
+  stop();
+  for (Slot& slot : slots_) {
+    slot.ready = -1;
+    slot.error = nullptr;
+  }
+  next_ = taken_ = number;
+}
+
+std::shared_ptr<const BatchLoader::Order> BatchLoader::order_of(int64_t epoch) {
+  const std::lock_guard lock(order_mutex_);
+  const size_t place = static_cast<size_t>(epoch % 2);
+  if (order_epochs_[place] != epoch) {
+    auto order = std::make_shared<Order>(static_cast<size_t>(set_->size()));
+    shuffled_order(options_.seed, epoch, *order);
+    orders_[place] = std::move(order);  // a worker may still use the old one
+    order_epochs_[place] = epoch;
+  }
+  return orders_[place];
+}
+
+void BatchLoader::fill(int64_t number, Batch& batch) {
+  const LoaderOptions& o = options_;
+  const int64_t epoch = number / batches_per_epoch_, index = number % batches_per_epoch_;
+  const int64_t first = index * o.batch_size;  // sample within the epoch
+  const int size = static_cast<int>(std::min<int64_t>(o.batch_size, samples_per_epoch_ - first));
+  const size_t count = static_cast<size_t>(size), bytes = static_cast<size_t>(o.height) *
+                                                          static_cast<size_t>(o.width) *
+                                                          static_cast<size_t>(o.channels);
+  batch.epoch = epoch, batch.index = index;
+  batch.size = size, batch.height = o.height, batch.width = o.width, batch.channels = o.channels;
+  batch.pixels.resize(count * bytes);
+  batch.labels.resize(count);
+  batch.ids.resize(count);
+  batch.pictures.resize(count);
+
+  const std::shared_ptr<const Order> order = o.shuffle ? order_of(epoch) : nullptr;
+  const uint32_t augment = stream(Purpose::kAugment, static_cast<uint32_t>(epoch));
+  Picture scratch;
+  for (size_t k = 0; k < count; ++k) {
+    const int64_t sample = first + static_cast<int64_t>(k), place = sample % set_->size();
+    const int64_t wanted = order ? (*order)[static_cast<size_t>(place)] : place;
+    const auto [picture, i] = cache_->get(wanted, scratch);
+    const PhiloxWords words =
+        random_words(o.seed, augment, wanted, static_cast<uint32_t>(sample / set_->size()));
+    const int top = static_cast<int>(below(static_cast<uint32_t>(picture->height - o.height + 1), words.w0));
+    const int left = static_cast<int>(below(static_cast<uint32_t>(picture->width - o.width + 1), words.w1));
+    const bool flip = o.random_flip && words.w2 >> 31;
+    copy_window(*picture, top, left, o.height, o.width, flip, batch.pixels.data() + k * bytes);
+    batch.labels[k] = set_->label(i);
+    batch.ids[k] = epoch * samples_per_epoch_ + sample;
+    batch.pictures[k] = i;
+  }
+}
+
+const Batch& BatchLoader::next() {
+  if (options_.num_workers == 0) {
+    fill(next_, slots_[0].batch);
+    ++next_;
+    return slots_[0].batch;
+  }
+  if (workers_.empty()) start();
+  Slot& slot = slots_[static_cast<size_t>(next_) % slots_.size()];
+  std::unique_lock lock(mutex_);
+  to_consumer_.wait(lock, [&] { return slot.ready == next_; });
+  if (slot.error) std::rethrow_exception(slot.error);  // and again, if asked again
+  ++next_;
+  to_workers_.notify_one();  // the batch returned last time is free now
+  return slot.batch;
+}
+
+void BatchLoader::start() {
+  stopping_ = false;
+  try {
+    for (int i = 0; i < options_.num_workers; ++i) workers_.emplace_back([this] { work(); });
+  } catch (const std::system_error& e) {
+    stop();
+    failure("cannot start ", options_.num_workers, " loader threads: ", e.what());
+  }
+}
+
+void BatchLoader::stop() {
+  {
+    const std::lock_guard lock(mutex_);
+    stopping_ = true;
+  }
+  to_workers_.notify_all();
+  for (std::thread& worker : workers_) worker.join();
+  workers_.clear();
+}
+
+// Takes the next batch that nobody prepares, as soon as its slot is free: the consumer may still look at
+// batch next_ - 1, whose slot is that of batch next_ - 1 + number of slots.
+void BatchLoader::work() {
+  const int64_t slots = static_cast<int64_t>(slots_.size());
+  std::unique_lock lock(mutex_);
+  for (;;) {
+    to_workers_.wait(lock, [&] { return stopping_ || taken_ < next_ - 1 + slots; });
+    if (stopping_) return;
+    const int64_t number = taken_++;
+    Slot& slot = slots_[static_cast<size_t>(number % slots)];
+    lock.unlock();
+    std::exception_ptr error;
+    try {
+      fill(number, slot.batch);
+    } catch (...) {
+      error = std::current_exception();
+    }
+    lock.lock();
+    slot.error = error;
+    slot.ready = number;
+    to_consumer_.notify_one();
+  }
+}
+
+}  // namespace imago

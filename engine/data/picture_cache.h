@@ -1,0 +1,57 @@
+// Pictures at the training resolution, decoded once.
+#pragma once
+
+#include <atomic>
+#include <memory>
+#include <mutex>
+#include <set>
+
+#include "engine/data/dataset.h"
+
+namespace imago {
+
+/// Converts the pictures of a set (channels first, then resize_to_cover; a centre crop too if asked) and
+/// remembers the results until `max_bytes` are full; later ones are decoded anew each time. Safe from several
+/// threads.
+///
+/// A picture that cannot be decoded is replaced by the next one in the set that can, with one warning, so
+/// that the length of an epoch never depends on when the damage is found; with strict_data it is an error.
+class PictureCache {
+ public:
+  struct Options {
+    int height = 0, width = 0, channels = 3;
+    bool center_crop = false;
+    bool strict_data = false;
+    size_t max_bytes = 0;
+    Warn warn = print_warning;
+  };
+  struct Found {
+    const Picture* picture;  // at least height x width
+    int64_t index;           // i, or that of its replacement
+  };
+
+  PictureCache(std::shared_ptr<const Dataset> set, const Options& options);
+  PictureCache(const PictureCache&) = delete;
+  PictureCache& operator=(const PictureCache&) = delete;
+  ~PictureCache();
+  /// The result lives in the cache, or in `scratch` when the cache is full.
+  Found get(int64_t i, Picture& scratch);
+  /// Bytes held, bookkeeping included.
+  size_t bytes() const { return bytes_; }
+
+ private:
+  Picture convert(int64_t i) const;
+  const Picture* load(int64_t i, Picture& scratch);
+  void mark_broken(int64_t i, const std::string& message);
+  bool is_broken(int64_t i);
+
+  std::shared_ptr<const Dataset> set_;
+  Options options_;
+  std::unique_ptr<std::atomic<const Picture*>[]> slots_;
+  std::atomic<size_t> bytes_{0};
+  std::atomic<bool> any_broken_{false};
+  std::mutex broken_mutex_;
+  std::set<int64_t> broken_;
+};
+
+}  // namespace imago

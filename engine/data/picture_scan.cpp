@@ -1,0 +1,122 @@
+#include "engine/data/picture_scan.h"
+
+#include <zlib.h>
+
+#include <cstdint>
+
+namespace imago {
+namespace {
+
+constexpr std::string_view kPngSignature("\x89PNG\r\n\x1a\n", 8);
+
+// An unsigned number of `size` bytes; the caller has checked that they are there.
+uint32_t number(std::string_view bytes, size_t at, int size, bool big_endian = true) {
+  uint32_t value = 0;
+  for (int i = 0; i < size; ++i) {
+    const size_t from = at + static_cast<size_t>(big_endian ? i : size - 1 - i);
+    value = value << 8 | static_cast<uint8_t>(bytes[from]);
+  }
+  return value;
+}
+
+// EXIF is a TIFF file: byte order, 42, place of the first directory; a directory is a count and entries of 12
+// bytes (tag, type, count, value). Orientation is tag 0x112 of the first directory. Anything odd counts as
+// "as stored".
+int exif_orientation(std::string_view tiff) {
+  if (tiff.size() < 8) return 1;
+  const bool big = tiff.starts_with("MM");
+  if (!big && !tiff.starts_with("II")) return 1;
+  if (number(tiff, 2, 2, big) != 42) return 1;
+  const size_t directory = number(tiff, 4, 4, big);
+  if (directory + 2 > tiff.size()) return 1;
+  const size_t count = number(tiff, directory, 2, big);
+  for (size_t i = 0, at = directory + 2; i < count && at + 12 <= tiff.size(); ++i, at += 12) {
+    if (number(tiff, at, 2, big) != 0x112) continue;
+    const uint32_t value = number(tiff, at + 8, 2, big);
+    return value >= 1 && value <= 8 ? static_cast<int>(value) : 1;
+  }
+  return 1;
+}
+
+// Signature, then chunks: length, type, data, checksum of type and data.
+PictureScan scan_png(std::string_view bytes) {
+  PictureScan scan{PictureFormat::kPng, "truncated PNG", 1};
+  for (size_t at = kPngSignature.size(); bytes.size() - at >= 12;) {
+    const size_t length = number(bytes, at, 4);
+    if (length > bytes.size() - at - 12) return scan;
+    const std::string_view type = bytes.substr(at + 4, 4), data = bytes.substr(at + 8, length);
+    const auto* checked = reinterpret_cast<const Bytef*>(type.data());
+    if (crc32(0, checked, static_cast<uInt>(4 + length)) != number(bytes, at + 8 + length, 4)) {
+      scan.problem = "corrupt PNG (checksum)";
+      return scan;
+    }
+    if (type == "eXIf") scan.orientation = exif_orientation(data);
+    if (type == "IEND") {
+      scan.problem.clear();
+      return scan;
+    }
+    at += 12 + length;
+  }
+  return scan;
+}
+
+// After a start-of-scan segment comes coded data, in which 0xff is followed by 0 or a restart marker. Returns
+// the place of the first 0xff that is neither, or npos.
+size_t end_of_coded_data(std::string_view bytes, size_t at) {
+  for (; (at = bytes.find('\xff', at)) != bytes.npos; ++at) {
+    if (at + 1 == bytes.size()) return bytes.npos;
+    const uint8_t next = static_cast<uint8_t>(bytes[at + 1]);
+    if (next != 0 && next != 0xff && (next < 0xd0 || next > 0xd7)) return at;
+  }
+  return bytes.npos;
+}
+
+// Segments: 0xff, marker, length (counting itself), content. 0xd9 ends the picture.
+PictureScan scan_jpeg(std::string_view bytes) {
+  PictureScan scan{PictureFormat::kJpeg, "truncated JPEG", 1};
+  bool seen_exif = false;
+  for (size_t at = 2; (at = bytes.find('\xff', at)) != bytes.npos && at + 1 < bytes.size();) {
+    const uint8_t marker = static_cast<uint8_t>(bytes[at + 1]);
+    if (marker == 0xd9) {
+      scan.problem.clear();
+      return scan;
+    }
+    if (marker == 0xff) {  // fill byte
+      ++at;
+      continue;
+    }
+    at += 2;
+    if (marker == 0 || marker == 1 || (marker >= 0xd0 && marker <= 0xd8)) continue;
+    if (bytes.size() - at < 2) break;
+    const size_t length = number(bytes, at, 2);
+    if (length < 2 || length > bytes.size() - at) break;
+    const std::string_view content = bytes.substr(at + 2, length - 2);
+    constexpr std::string_view kExif("Exif\0\0", 6);
+    if (marker == 0xe1 && !seen_exif && content.starts_with(kExif)) {
+      scan.orientation = exif_orientation(content.substr(kExif.size()));
+      seen_exif = true;
+    }
+    at += length;
+    if (marker == 0xda && (at = end_of_coded_data(bytes, at)) == bytes.npos) break;
+  }
+  return scan;
+}
+
+}  // namespace
+
+PictureFormat picture_format(std::string_view bytes) {
+  if (bytes.starts_with(kPngSignature)) return PictureFormat::kPng;
+  if (bytes.starts_with("\xff\xd8\xff")) return PictureFormat::kJpeg;
+  return PictureFormat::kUnknown;
+}
+
+PictureScan scan_picture(std::string_view bytes) {
+  switch (picture_format(bytes)) {
+    case PictureFormat::kPng: return scan_png(bytes);
+    case PictureFormat::kJpeg: return scan_jpeg(bytes);
+    case PictureFormat::kUnknown: break;
+  }
+  return {PictureFormat::kUnknown, bytes.empty() ? "empty file" : "neither PNG nor JPEG", 1};
+}
+
+}  // namespace imago

@@ -1,0 +1,42 @@
+// The kinds of data set behind open_dataset.
+#pragma once
+
+#include <filesystem>
+#include <memory>
+#include <vector>
+
+#include "engine/data/dataset.h"
+
+namespace imago {
+
+/// An IDX file (gzip or not): big-endian; two zero bytes, the element type (8: unsigned byte, the only one
+/// here), the rank, one 32-bit extent a dimension, then the elements. Source:
+/// http://yann.lecun.com/exdb/mnist/
+struct IdxArray {
+  std::vector<int64_t> extents;
+  std::vector<uint8_t> data;
+};
+IdxArray read_idx(const std::filesystem::path& path);
+
+/// Pictures [N,H,W] or [N,H,W,3]; labels [N] from the file whose name has "labels-idx1" for "images-idx3".
+std::shared_ptr<const Dataset> open_idx(const std::filesystem::path& images);
+
+/// Records of 3073 bytes: label, then the planes R, G, B of 32x32. Class names from batches.meta.txt if it is
+/// there. Source: https://www.cs.toronto.edu/~kriz/cifar.html
+std::shared_ptr<const Dataset> open_cifar10(const std::vector<std::filesystem::path>& batches);
+
+/// A PNG of count square tiles of tile x tile pixels, row by row, `columns` in a row. The JSON file says so:
+/// {"tile": 32, "count": 3000, "columns": 64}, optionally with "labels": [0, 2, ...] and "classes": ["a",
+/// "b", ...].
+std::shared_ptr<const Dataset> open_atlas(const std::filesystem::path& png,
+                                          const std::filesystem::path& json);
+/// Whether that JSON file describes an atlas (and is not about something else).
+bool is_atlas(const std::filesystem::path& json);
+
+std::shared_ptr<const Dataset> open_picture_folder(const std::filesystem::path& folder,
+                                                   const DatasetOptions& options);
+
+/// "60000 pictures, 10 classes"
+std::string count_text(int64_t pictures, size_t classes, const std::string& size = "");
+
+}  // namespace imago
