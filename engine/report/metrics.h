@@ -36,10 +36,10 @@ std::string format_metrics_row(const MetricsRow& row);
 /// Appends rows; every row reaches the file system at once (it survives the program, though not a power cut).
 class MetricsWriter {
  public:
-  /// Opens the file, creating it if need be, and cuts it off behind the row of `last_step`: a resumed run writes
-  /// the steps after its checkpoint again. A last line torn by a kill goes too. 0 starts an empty file. A file
-  /// that holds anything else than rows is bad input "PATH:LINE: ..." and stays as it is; one that cannot be
-  /// written is a failure.
+  /// last_step 0: starts an empty file, whatever was there. Otherwise cuts the file off behind the row of
+  /// `last_step`, because a resumed run writes the steps after its checkpoint again; a last line torn by a kill
+  /// goes too. A file in which something else than rows comes before that is bad input "PATH:LINE: ..." and
+  /// stays as it is; one that cannot be written is a failure.
   explicit MetricsWriter(std::filesystem::path path, int64_t last_step = 0);
   MetricsWriter(const MetricsWriter&) = delete;
   MetricsWriter& operator=(const MetricsWriter&) = delete;
