@@ -59,8 +59,8 @@ class MetricsWriter {
   int64_t bytes_ = 0, rows_kept_ = 0;
 };
 
-/// All rows of a file; a torn last line is left out, unknown keys are ignored, missing numbers are
-/// kNotMeasured. Anything else is bad input "PATH:LINE: ...".
+/// All rows of a file; a torn last line is left out, unknown keys are ignored, missing ones are as in a new
+/// MetricsRow. Anything else is bad input "PATH:LINE: ...".
 std::vector<MetricsRow> read_metrics(const std::filesystem::path& path);
 
 }  // namespace imago
