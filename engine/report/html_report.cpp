@@ -1,0 +1,240 @@
+#include "engine/report/html_report.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+#include <numeric>
+#include <string_view>
+
+#include "engine/io/atomic_file.h"
+#include "engine/report/chart.h"
+#include "engine/report/page_parts.h"
+#include "engine/report/progress.h"
+#include "kernels/error.h"
+
+namespace imago {
+namespace {
+
+constexpr size_t kMostGrids = 40;
+constexpr int kWidestGrid = 960;  // CSS pixels to which a small grid is enlarged, by whole numbers
+
+std::string base64(std::string_view bytes) {
+  constexpr char kDigits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+  std::string text;
+  text.reserve((bytes.size() + 2) / 3 * 4);
+  for (size_t i = 0; i < bytes.size(); i += 3) {
+    const size_t n = std::min<size_t>(3, bytes.size() - i);
+    uint32_t group = 0;
+    for (size_t k = 0; k < 3; ++k)
+      group = group << 8 | (k < n ? static_cast<unsigned char>(bytes[i + k]) : 0);
+    for (size_t k = 0; k < 4; ++k) text += k <= n ? kDigits[group >> (18 - 6 * k) & 63] : '=';
+  }
+  return text;
+}
+
+// ---- Curves ----
+
+// Radius of the moving average: the curve is averaged over about 2 % of the run.
+size_t radius_for(size_t points) {
+  return points < 20 ? 0 : std::max<size_t>(2, points / 200);
+}
+
+template <class Get>
+Series series_of(const std::vector<MetricsRow>& rows, Get get) {
+  Series series;
+  for (const MetricsRow& row : rows)
+    if (const double y = get(row); std::isfinite(y)) series.push_back({static_cast<double>(row.step), y});
+  return series;
+}
+
+Series smoothed(const Series& series) {
+  return smooth(series, radius_for(series.size()));
+}
+
+// The values as they are, faint, behind their average.
+Chart averaged_chart(const std::string& title, const std::string& color, const Series& raw) {
+  Chart chart;
+  chart.title = title;
+  chart.curves = {{"", color, raw, true}, {"", color, smoothed(raw), false}};
+  return chart;
+}
+
+std::string loss_chart(const std::vector<MetricsRow>& rows) {
+  Chart chart = averaged_chart("Loss", "accent", series_of(rows, [](const MetricsRow& r) { return r.loss; }));
+  chart.wide = true;
+  chart.curves[0].name = "every step";
+  chart.curves[1].name = "average";
+  return format_chart(chart);
+}
+
+std::string quartile_chart(const std::vector<MetricsRow>& rows) {
+  constexpr const char* kNames[] = {"0\u201325%", "25\u201350%", "50\u201375%", "75\u2013100%"};
+  Chart chart;
+  chart.title = "Loss by timestep";
+  for (size_t q = 0; q < 4; ++q)
+    chart.curves.push_back(
+        {kNames[q], "q" + std::to_string(q + 1),
+         smoothed(series_of(rows, [q](const MetricsRow& r) { return r.loss_by_quartile[q]; }))});
+  return format_chart(chart);
+}
+
+std::string learning_rate_chart(const std::vector<MetricsRow>& rows) {
+  Chart chart;
+  chart.title = "Learning rate";
+  chart.from_zero = true;
+  chart.curves = {{"", "cool", series_of(rows, [](const MetricsRow& r) { return r.learning_rate; })}};
+  return format_chart(chart);
+}
+
+std::string gradient_chart(const std::vector<MetricsRow>& rows) {
+  return format_chart(averaged_chart("Gradient norm", "cool",
+                                     series_of(rows, [](const MetricsRow& r) { return r.grad_norm; })));
+}
+
+Series speeds(const std::vector<MetricsRow>& rows) {
+  return series_of(
+      rows, [](const MetricsRow& r) { return r.pictures_per_second > 0 ? r.pictures_per_second : NAN; });
+}
+
+std::string speed_chart(const std::vector<MetricsRow>& rows) {
+  Chart chart = averaged_chart("Pictures per second", "q2", speeds(rows));
+  chart.from_zero = true;
+  return format_chart(chart);
+}
+
+// ---- The facts at the top ----
+
+std::string fact(const std::string& name, const std::string& value, const std::string& small = "") {
+  return str("<div><dt>", name, "</dt><dd>", value, small.empty() ? "" : " <small>" + small + "</small>",
+             "</dd></div>\n");
+}
+
+std::string rounded(double value) {
+  char text[32];
+  std::snprintf(text, sizeof text, value < 100 ? "%.3g" : "%.0f", value);
+  return text;
+}
+
+std::string facts(const ReportData& data) {
+  if (data.metrics.empty()) return "";
+  const MetricsRow& last = data.metrics.back();
+  const double seconds = std::accumulate(data.metrics.begin(), data.metrics.end(), 0.0,
+                                         [](double sum, const MetricsRow& r) { return sum + r.seconds; });
+  std::string html = "<dl class=\"facts\">\n";
+  html += fact("Steps", with_thousands(last.step),
+               data.total_steps > 0 ? "of " + with_thousands(data.total_steps) : "");
+  html += fact("Pictures seen", with_thousands(last.pictures));
+  if (const Series loss = series_of(data.metrics, [](const MetricsRow& r) { return r.loss; }); !loss.empty())
+    html += fact("Loss", rounded(smoothed(loss).back().y));
+  if (Series speed = speeds(data.metrics); !speed.empty()) {
+    const auto middle = speed.begin() + static_cast<ptrdiff_t>(speed.size() / 2);
+    std::nth_element(speed.begin(), middle, speed.end(),
+                     [](const Point& a, const Point& b) { return a.y < b.y; });
+    html += fact("Speed", rounded(middle->y), "pictures/s");
+  }
+  if (seconds > 0) html += fact("Training time", format_duration(seconds));
+  return html + "</dl>\n";
+}
+
+// ---- Sample grids ----
+
+struct Png {
+  std::string bytes;
+  int width, height;
+};
+
+Png png_of(const SampleGrid& grid) {
+  const std::string name =
+      grid.file.empty() ? str("the sample grid of step ", grid.step) : grid.file.string();
+  const std::string bytes = grid.file.empty() ? grid.png : read_file(grid.file);
+  constexpr std::string_view kStart = "\x89PNG\r\n\x1a\n";
+  if (!bytes.starts_with(kStart) || bytes.size() < 24) bad_input(name, ": not a PNG picture");
+  const auto big_endian = [&](size_t at) {
+    int value = 0;
+    for (size_t i = at; i < at + 4; ++i) value = value << 8 | static_cast<unsigned char>(bytes[i]);
+    return value;
+  };
+  const Png png{bytes, big_endian(16), big_endian(20)};  // the first chunk is IHDR: width, height
+  if (png.width <= 0 || png.height <= 0) bad_input(name, ": not a PNG picture");
+  return png;
+}
+
+// Spread over the run, the last one included.
+std::vector<SampleGrid> chosen(const std::vector<SampleGrid>& grids) {
+  if (grids.size() <= kMostGrids) return grids;
+  std::vector<SampleGrid> some;
+  for (size_t i = 0; i < kMostGrids; ++i) some.push_back(grids[i * (grids.size() - 1) / (kMostGrids - 1)]);
+  return some;
+}
+
+// A radio button, its label and the picture it shows, for each grid: plain HTML and CSS switch between them.
+std::string samples(const ReportData& data) {
+  if (data.grids.empty()) return "";
+  const std::vector<SampleGrid> grids = chosen(data.grids);
+  std::string html;
+  bool wide = false;
+  const bool one = grids.size() == 1;
+  for (size_t i = 0; i < grids.size(); ++i) {
+    const Png png = png_of(grids[i]);
+    wide = wide || png.width > 3 * png.height / 2;
+    const int enlarged = png.width * std::max(1, kWidestGrid / 2 / png.width);
+    const std::string step = with_thousands(grids[i].step), id = "grid" + std::to_string(i);
+    html += str("<input type=\"radio\" name=\"grid\" id=\"", id, "\" value=\"", step, "\"",
+                i + 1 == grids.size() ? " checked" : "", "><label for=\"", id, "\">", step,
+                "</label>\n<figure><img alt=\"samples at step ", step, "\" width=\"", enlarged,
+                "\" height=\"", static_cast<int64_t>(enlarged) * png.height / png.width,
+                "\" src=\"data:image/png;base64,", base64(png.bytes), "\"></figure>\n");
+  }
+  return str("<section class=\"card samples", wide ? " wide" : "", one ? " slid" : "",
+             "\">\n<h2>Samples<small>after ", one ? with_thousands(grids[0].step) : "so many",
+             " steps</small></h2>\n", html, "</section>\n");
+}
+
+// ---- Tables ----
+
+std::string table(const std::string& title, const ReportData::Table& rows) {
+  if (rows.empty()) return "";
+  std::string html = str("<section class=\"card\">\n<h2>", title, "</h2>\n<table>\n");
+  for (const auto& [name, value] : rows)
+    html += str("<tr><td>", escape_html(name), "</td><td>", escape_html(value), "</td></tr>\n");
+  return html + "</table>\n</section>\n";
+}
+
+std::string config_table(const ReportData::Table& rows) {
+  if (rows.empty()) return "";
+  std::string html = "<section class=\"card wide\">\n<h2>Configuration</h2>\n<div class=\"columns\">\n";
+  for (const auto& [name, value] : rows)
+    html += str("<div><span>", escape_html(name), "</span><span>", escape_html(value), "</span></div>\n");
+  return html + "</div>\n</section>\n";
+}
+
+}  // namespace
+
+std::string format_report(const ReportData& data) {
+  const std::string title = escape_html(data.title), status = escape_html(data.status);
+  std::string html =
+      str("<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n"
+          "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n<title>",
+          title, " \u00b7 Imago</title>\n<link rel=\"icon\" href=\"", kReportIcon, "\">\n<style>",
+          kReportStyle, "</style>\n</head>\n<body>\n<header>\n<h1>", title, "</h1>\n");
+  const std::string between = data.subtitle.empty() || status.empty() ? "" : " \u00b7 ";
+  if (!data.subtitle.empty() || !status.empty())
+    html += str("<p>", escape_html(data.subtitle), between, status, "</p>\n");
+  html += facts(data) + "</header>\n<main>\n";
+  html += loss_chart(data.metrics);
+  html += samples(data);
+  html += quartile_chart(data.metrics);
+  html += learning_rate_chart(data.metrics);
+  html += gradient_chart(data.metrics);
+  html += speed_chart(data.metrics);
+  html += table("Model", data.model);
+  html += table("Environment", data.environment);
+  html += config_table(data.config);
+  return html + "</main>\n<script>" + kReportScript + "</script>\n</body>\n</html>\n";
+}
+
+void write_report(const std::filesystem::path& path, const ReportData& data) {
+  write_file(path, format_report(data));
+}
+
+}  // namespace imago
