@@ -1,4 +1,5 @@
-// Reading the keys of a configuration file one by one, with messages that say which key of which file is wrong.
+// Reading the keys of a configuration file one by one, with messages that say which key of which file is
+// wrong.
 #pragma once
 
 #include <initializer_list>
@@ -10,9 +11,9 @@
 
 namespace imago {
 
-/// The keys of one JSON object. A missing key leaves the value as it was (the default); a key of the wrong type is
-/// bad input: "unet/config.json: layers_per_block: expected a whole number, not "two"". Keys that start with "_" are
-/// ignored, as are those that the list `_use_default_values` names.
+/// The keys of one JSON object. A missing key leaves the value as it was (the default); a key of the wrong
+/// type is bad input: "unet/config.json: layers_per_block: expected a whole number, not "two"". Keys that
+/// start with "_" are ignored, as are those that the list `_use_default_values` names.
 class JsonFields {
  public:
   /// `object` must outlive this. Anything but an object is bad input.

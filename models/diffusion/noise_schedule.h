@@ -17,8 +17,9 @@ struct NoiseScheduleConfig {
   bool operator==(const NoiseScheduleConfig&) const = default;
 };
 
-/// q(x_t | x_0) = N(sqrt(alpha_bar_t) x_0, (1 - alpha_bar_t) I), t = 0 .. T-1 (Ho 2020, equation 4). The numbers are
-/// those of diffusers: betas are float32, the cumulative product is carried in double and stored as float32.
+/// q(x_t | x_0) = N(sqrt(alpha_bar_t) x_0, (1 - alpha_bar_t) I), t = 0 .. T-1 (Ho 2020, equation 4). The
+/// numbers are those of diffusers: betas are float32, the cumulative product is carried in double and stored
+/// as float32.
 class NoiseSchedule {
  public:
   /// Bad input, naming the key, for a schedule that does not exist or betas outside [0,1].

@@ -12,7 +12,8 @@
 
 namespace imago {
 
-/// What a folder says, and where its weights lie: construct a UNet and FlatParameters, then load_weights(weights, ...).
+/// What a folder says, and where its weights lie: construct a UNet and FlatParameters, then
+/// load_weights(weights, ...).
 struct PipelineFolder {
   UNetConfig unet;
   SchedulerConfig
@@ -21,23 +22,26 @@ struct PipelineFolder {
   std::vector<std::string> warnings;
 };
 
-/// Reads and validates the configurations; the weights stay where they are. Accepts the layout above and the flat one
-/// (config.json, weights and scheduler_config.json in the folder itself). A missing folder or file, pickled weights
-/// (*.bin; the message says how to convert them), sharded weights and other pipelines or model classes are bad input.
+/// Reads and validates the configurations; the weights stay where they are. Accepts the layout above and the
+/// flat one (config.json, weights and scheduler_config.json in the folder itself). A missing folder or file,
+/// pickled weights (*.bin; the message says how to convert them), sharded weights and other pipelines or
+/// model classes are bad input.
 PipelineFolder read_pipeline_folder(const std::filesystem::path& folder);
 
-/// Writes into `folder` (made if missing; its other files stay): unet/ and scheduler/ each in one step, model_index.json
-/// last. Every file is on the disk when this returns. `flat`: parameters.values() or an EMA buffer.
+/// Writes into `folder` (made if missing; its other files stay): unet/ and scheduler/ each in one step,
+/// model_index.json last. Every file is on the disk when this returns. `flat`: parameters.values() or an EMA
+/// buffer.
 void write_pipeline_folder(const std::filesystem::path& folder, const UNetConfig& unet,
                            const SchedulerConfig& scheduler, const FlatParameters& parameters,
                            const Tensor& flat);
 
-/// One model alone: config.json and diffusion_pytorch_model.safetensors, as in unet/ (and unet_ema/ of checkpoints),
-/// replaced in one step.
+/// One model alone: config.json and diffusion_pytorch_model.safetensors, as in unet/ (and unet_ema/ of
+/// checkpoints), replaced in one step.
 void write_unet_folder(const std::filesystem::path& folder, const UNetConfig& unet,
                        const FlatParameters& parameters, const Tensor& flat);
 
-/// config.json of a model folder, a pipeline folder (its unet/), or a JSON file itself: `--model_config_name_or_path`.
+/// config.json of a model folder, a pipeline folder (its unet/), or a JSON file itself:
+/// `--model_config_name_or_path`.
 UNetConfig read_unet_config_anywhere(const std::filesystem::path& path, std::vector<std::string>& warnings);
 
 }  // namespace imago

@@ -22,11 +22,13 @@ struct SampleRequest {
   std::function<void(int64_t done, int64_t total)> progress = {};
 };
 
-/// Runs the scheduler's steps under NoGrad with the parameters that the model points at (see FlatParameters::Swap for
-/// EMA). Result [N,H,W,C] float32 (float64 for float64 activations) on the device, in about [-1,1], not clamped.
+/// Runs the scheduler's steps under NoGrad with the parameters that the model points at (see
+/// FlatParameters::Swap for EMA). Result [N,H,W,C] float32 (float64 for float64 activations) on the device,
+/// in about [-1,1], not clamped.
 Tensor sample(UNet& model, const Scheduler& scheduler, const SampleRequest& request);
 
-/// round(clamp(x/2 + 1/2) * 255), the pixels that diffusers writes. x [N,H,W,C] float32 or float64 -> N*H*W*C bytes.
+/// round(clamp(x/2 + 1/2) * 255), the pixels that diffusers writes. x [N,H,W,C] float32 or float64 -> N*H*W*C
+/// bytes.
 std::vector<uint8_t> to_pixels(const Tensor& x);
 
 }  // namespace imago

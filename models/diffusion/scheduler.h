@@ -9,8 +9,8 @@
 
 namespace imago {
 
-/// A plan for sampling: times from high to low and, for each, the coefficients of one SamplerStep. All arithmetic on
-/// coefficients is float32 in diffusers' order, so that steps agree with it.
+/// A plan for sampling: times from high to low and, for each, the coefficients of one SamplerStep. All
+/// arithmetic on coefficients is float32 in diffusers' order, so that steps agree with it.
 class Scheduler {
  public:
   virtual ~Scheduler() = default;
@@ -35,8 +35,9 @@ class Scheduler {
   std::vector<int> timesteps_;
 };
 
-/// mean = sqrt(ab_p) b / (1 - ab_t) x_0 + sqrt(a) (1 - ab_p) / (1 - ab_t) x_t with a = ab_t / ab_p, b = 1 - a, and p the
-/// next time of the list; noise with the variance of config.variance_type where t > 0 (Ho 2020, equation 7).
+/// mean = sqrt(ab_p) b / (1 - ab_t) x_0 + sqrt(a) (1 - ab_p) / (1 - ab_t) x_t with a = ab_t / ab_p, b = 1 -
+/// a, and p the next time of the list; noise with the variance of config.variance_type where t > 0 (Ho 2020,
+/// equation 7).
 class DdpmScheduler final : public Scheduler {
  public:
   DdpmScheduler(const SchedulerConfig& config, int num_inference_steps)
@@ -50,13 +51,13 @@ struct DdimOptions {
   double eta = 0;  // 0: no noise; 1: as much as DDPM
   /// Derive epsilon again from the clipped x_0.
   bool use_clipped_model_output = false;
-  /// Step to the next time of the list. diffusers steps to t - T / steps whatever the spacing, which is not the same for
-  /// linspace and trailing; false does as it does.
+  /// Step to the next time of the list. diffusers steps to t - T / steps whatever the spacing, which is not
+  /// the same for linspace and trailing; false does as it does.
   bool follow_timesteps = false;
 };
 
-/// x_p = sqrt(ab_p) x_0 + sqrt(1 - ab_p - s^2) eps + s z, s = eta sqrt((1 - ab_p) / (1 - ab_t)) sqrt(1 - ab_t / ab_p)
-/// (Song 2020, equations 12 and 16).
+/// x_p = sqrt(ab_p) x_0 + sqrt(1 - ab_p - s^2) eps + s z, s = eta sqrt((1 - ab_p) / (1 - ab_t)) sqrt(1 - ab_t
+/// / ab_p) (Song 2020, equations 12 and 16).
 class DdimScheduler final : public Scheduler {
  public:
   DdimScheduler(const SchedulerConfig& config, int num_inference_steps, const DdimOptions& options = {})
@@ -67,7 +68,8 @@ class DdimScheduler final : public Scheduler {
   DdimOptions options_;
 };
 
-/// The scheduler that config.kind names; eta concerns DDIM only. num_inference_steps outside 1 .. T is bad input.
+/// The scheduler that config.kind names; eta concerns DDIM only. num_inference_steps outside 1 .. T is bad
+/// input.
 std::unique_ptr<Scheduler> make_scheduler(const SchedulerConfig& config, int num_inference_steps,
                                           double eta = 0);
 

@@ -15,8 +15,8 @@ enum class PredictionType { kEpsilon, kSample, kVPrediction };
 PredictionType parse_prediction_type(const std::string& name, const std::string& what);
 const char* name_of(PredictionType type);
 
-/// Every key, with diffusers' defaults. A file of one scheduler also opens as the other, as in diffusers: what both have
-/// is taken over, the rest has its default.
+/// Every key, with diffusers' defaults. A file of one scheduler also opens as the other, as in diffusers:
+/// what both have is taken over, the rest has its default.
 struct SchedulerConfig {
   enum class Kind { kDdpm, kDdim } kind = Kind::kDdpm;
   NoiseScheduleConfig noise;

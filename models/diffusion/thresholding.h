@@ -5,10 +5,10 @@
 
 namespace imago {
 
-/// Backend::sampler_step with another clamp: s = the `ratio` quantile of a picture's |x_0|, brought into [1, max]; x_0 is
-/// clamped to +-s and divided by s. x, z [N,H,W,C] float32 or float64, m [N,H,W,C]; z may be undefined where sigma is 0.
-/// On the host, in double: it sorts.
-Tensor thresholded_step(const Tensor& x, const Tensor& m, const Tensor& z, const SamplerStep& step, double ratio,
-                        double max);
+/// Backend::sampler_step with another clamp: s = the `ratio` quantile of a picture's |x_0|, brought into [1,
+/// max]; x_0 is clamped to +-s and divided by s. x, z [N,H,W,C] float32 or float64, m [N,H,W,C]; z may be
+/// undefined where sigma is 0. On the host, in double: it sorts.
+Tensor thresholded_step(const Tensor& x, const Tensor& m, const Tensor& z, const SamplerStep& step,
+                        double ratio, double max);
 
 }  // namespace imago

@@ -38,9 +38,9 @@ class TrainingLoss {
   };
   TrainingLoss(const SchedulerConfig& config, const Options& options);
 
-  /// Draws times and noise, runs the model and compares. A function of (seed, sample_ids, pictures, weights) alone.
-  /// backward(result.loss, dy) with dy = 1/N each gives the gradients of the mean. Dropout drops where a DropoutScope
-  /// is alive.
+  /// Draws times and noise, runs the model and compares. A function of (seed, sample_ids, pictures, weights)
+  /// alone. backward(result.loss, dy) with dy = 1/N each gives the gradients of the mean. Dropout drops where
+  /// a DropoutScope is alive.
   TrainingLossResult operator()(UNet& model, const TrainingBatch& batch) const;
 
   /// t of a sample, uniform in 0 .. T-1.

@@ -22,8 +22,8 @@ struct BlockBuilder {
   uint32_t dropout_layers = 0;
 };
 
-/// DownBlock2D, AttnDownBlock2D, ResnetDownsampleBlock2D: layers_per_block times resnet (and attention), then half the
-/// size, except in the last block.
+/// DownBlock2D, AttnDownBlock2D, ResnetDownsampleBlock2D: layers_per_block times resnet (and attention), then
+/// half the size, except in the last block.
 class DownBlock : public Module {
  public:
   DownBlock(BlockBuilder& build, int level);
@@ -48,8 +48,8 @@ class MidBlock : public Module {
   std::unique_ptr<ResnetBlock> resnet_0_, resnet_1_;
 };
 
-/// UpBlock2D, AttnUpBlock2D, ResnetUpsampleBlock2D: layers_per_block + 1 times resnet (and attention), each with a skip
-/// connection from the way down, then twice the size, except in the last block.
+/// UpBlock2D, AttnUpBlock2D, ResnetUpsampleBlock2D: layers_per_block + 1 times resnet (and attention), each
+/// with a skip connection from the way down, then twice the size, except in the last block.
 class UpBlock : public Module {
  public:
   UpBlock(BlockBuilder& build, int level);

@@ -58,8 +58,8 @@ struct UNetConfig {
   bool operator==(const UNetConfig&) const = default;
 };
 
-/// Reads and validates. Keys that start with "_" are ignored, missing keys take the defaults; unknown keys are added
-/// to `warnings`, one line each; wrong types and values are bad input that names file and key.
+/// Reads and validates. Keys that start with "_" are ignored, missing keys take the defaults; unknown keys
+/// are added to `warnings`, one line each; wrong types and values are bad input that names file and key.
 UNetConfig parse_unet_config(const nlohmann::json& object, const std::string& file,
                              std::vector<std::string>& warnings);
 UNetConfig read_unet_config(const std::filesystem::path& file, std::vector<std::string>& warnings);

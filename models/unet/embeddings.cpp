@@ -10,7 +10,8 @@ namespace {
 
 constexpr double kPi = 3.14159265358979323846;
 
-// f_i = exp(-ln(10000) i / (half - shift)), in float32 and in diffusers' order: sin(t f) at t = 999 shows every bit of f.
+// f_i = exp(-ln(10000) i / (half - shift)), in float32 and in diffusers' order: sin(t f) at t = 999 shows
+// every bit of f.
 std::vector<float> positional_frequencies(int64_t half, int shift) {
   std::vector<float> f(static_cast<size_t>(half));
   for (int64_t i = 0; i < half; ++i) {

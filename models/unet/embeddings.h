@@ -9,9 +9,9 @@
 
 namespace imago {
 
-/// Features of a time t [N]: positional (Vaswani 2017) [sin(t f), cos(t f)] with f_i = exp(-ln(10000) i / (half -
-/// shift)); fourier (Song 2021) [sin, cos](2 pi W ln t) with fixed random W, parameter "weight" [boc0]; learned: a
-/// table, parameter "weight" [num_train_timesteps, boc0].
+/// Features of a time t [N]: positional (Vaswani 2017) [sin(t f), cos(t f)] with f_i = exp(-ln(10000) i /
+/// (half - shift)); fourier (Song 2021) [sin, cos](2 pi W ln t) with fixed random W, parameter "weight"
+/// [boc0]; learned: a table, parameter "weight" [num_train_timesteps, boc0].
 class TimeProjection : public Module {
  public:
   explicit TimeProjection(const UNetConfig& config);

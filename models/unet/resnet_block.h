@@ -11,7 +11,8 @@ enum class Resample { kNone, kDown, kUp };  // average pooling by two; nearest u
 
 /// out = (shortcut(x) + conv2(dropout(silu(GN2(h))))) / output_scale_factor, h = conv1(silu(GN1(x))) + e,
 /// e = time_emb_proj(silu(temb)); with scale_shift instead GN2(h) * (1 + scale) + shift, (scale, shift) = e.
-/// With resampling, silu(GN1(x)) and x are resampled first. shortcut: a 1x1 convolution where channels change.
+/// With resampling, silu(GN1(x)) and x are resampled first. shortcut: a 1x1 convolution where channels
+/// change.
 class ResnetBlock : public Module {
  public:
   struct Config {
@@ -25,8 +26,8 @@ class ResnetBlock : public Module {
   };
   explicit ResnetBlock(const Config& config);
 
-  /// x [N,H,W,C], or x and skip read as if concatenated along channels; act_temb [N,temb] = silu(time embedding), which
-  /// all blocks share. Result [N,H',W',out].
+  /// x [N,H,W,C], or x and skip read as if concatenated along channels; act_temb [N,temb] = silu(time
+  /// embedding), which all blocks share. Result [N,H',W',out].
   Tensor forward(const Tensor& x, const Tensor& skip, const Tensor& act_temb);
 
  private:

@@ -10,21 +10,22 @@
 
 namespace imago {
 
-/// Parameters have the names of diffusers, and its shapes but for convolutions, which are [K,R,S,C] here. Give it a
-/// FlatParameters before the first forward. The constructor validates the configuration and allocates nothing.
+/// Parameters have the names of diffusers, and its shapes but for convolutions, which are [K,R,S,C] here.
+/// Give it a FlatParameters before the first forward. The constructor validates the configuration and
+/// allocates nothing.
 class UNet : public Module {
  public:
   explicit UNet(const UNetConfig& config);
 
-  /// x [N,H,W,in_channels], H and W multiples of config().resolution_multiple(); its type is that of all activations.
-  /// timesteps [N] float32, or int32 (required for time_embedding_type "learned").
-  /// class_labels, iff config().takes_class_labels(): [N] int32 for a table (num_class_embeds), [N] float32 for
-  /// "timestep", [N,time_width] float for "identity". Result [N,H,W,out_channels] of x's type.
+  /// x [N,H,W,in_channels], H and W multiples of config().resolution_multiple(); its type is that of all
+  /// activations. timesteps [N] float32, or int32 (required for time_embedding_type "learned").
+  /// class_labels, iff config().takes_class_labels(): [N] int32 for a table (num_class_embeds), [N] float32
+  /// for "timestep", [N,time_width] float for "identity". Result [N,H,W,out_channels] of x's type.
   Tensor forward(const Tensor& x, const Tensor& timesteps, const Tensor& class_labels = {});
 
-  /// On: blocks keep only their inputs and compute the rest again in backward, about a third more work for a fraction
-  /// of the memory. The output has the same bits; gradients too, but for the order in which some are added. A DropoutScope
-  /// must then live until backward has run.
+  /// On: blocks keep only their inputs and compute the rest again in backward, about a third more work for a
+  /// fraction of the memory. The output has the same bits; gradients too, but for the order in which some are
+  /// added. A DropoutScope must then live until backward has run.
   void set_gradient_checkpointing(bool on) { checkpointing_ = on; }
 
   const UNetConfig& config() const { return config_; }
@@ -48,8 +49,8 @@ class UNet : public Module {
   std::unique_ptr<Conv2d> conv_out_;
 };
 
-/// [N] timesteps on a device, in the type that the model's time embedding wants. Bad input where a learned embedding has
-/// no row for one.
+/// [N] timesteps on a device, in the type that the model's time embedding wants. Bad input where a learned
+/// embedding has no row for one.
 Tensor timesteps_tensor(const UNetConfig& config, const std::vector<int>& timesteps, Device device);
 /// [N] class labels likewise. Bad input where the model has no such class.
 Tensor class_labels_tensor(const UNetConfig& config, const std::vector<int>& labels, Device device);

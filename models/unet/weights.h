@@ -1,5 +1,5 @@
-// U-Net weights as diffusers stores them. Convolutions are [K,C,R,S] in files and [K,R,S,C] in memory: the permutation
-// happens here and nowhere else.
+// U-Net weights as diffusers stores them. Convolutions are [K,C,R,S] in files and [K,R,S,C] in memory: the
+// permutation happens here and nowhere else.
 #pragma once
 
 #include <filesystem>
@@ -8,10 +8,10 @@
 
 namespace imago {
 
-/// Fills `flat` (parameters.values() or an EMA buffer) from a safetensors file with diffusers' names; F32, F16, BF16 and
-/// F64 are converted. The older names of attention weights (query, key, value, proj_attn) are accepted. A tensor that is
-/// missing, unexpected or of another shape is bad input that names file and tensor; then nothing was changed.
-/// Follow with parameters.refresh_compute() where values changed.
+/// Fills `flat` (parameters.values() or an EMA buffer) from a safetensors file with diffusers' names; F32,
+/// F16, BF16 and F64 are converted. The older names of attention weights (query, key, value, proj_attn) are
+/// accepted. A tensor that is missing, unexpected or of another shape is bad input that names file and
+/// tensor; then nothing was changed. Follow with parameters.refresh_compute() where values changed.
 void load_weights(const std::filesystem::path& file, const FlatParameters& parameters, const Tensor& flat);
 
 /// Writes `flat` in diffusers' names and layout as float32, atomically.

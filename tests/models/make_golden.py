@@ -1,17 +1,18 @@
 #!/usr/bin/env python3
-"""Writes the golden files of tests/models/golden/ from real diffusers (pip install torch diffusers safetensors).
+"""Writes the golden files of tests/models/golden/ from real diffusers.
 
+    pip install torch diffusers safetensors
     python tests/models/make_golden.py
 
-unet_NAME.safetensors   one small U-Net: its output and the gradient of sum(output * dy) by every parameter and by the
-                        input, computed by diffusers in float64 and stored as float32. Configuration and inputs are
-                        in the metadata. Weights, x and dy are not stored: they are numbers(name), a hash that
-                        tests/models/golden.h repeats.
+unet_NAME.safetensors   one small U-Net: its output and the gradient of sum(output * dy) by every parameter
+                        and by the input, computed by diffusers in float64 and stored as float32.
+                        Configuration and inputs are in the metadata. Weights, x and dy are not stored: they
+                        are numbers(name), a hash that tests/models/golden.h repeats.
 schedules.safetensors   betas and alphas_cumprod of every beta schedule.
 scheduler_steps.safetensors  where a fixed "network" and fixed noise take a fixed start, for many settings.
 defaults.json           the default of every key of the three classes that have a configuration file.
-pipeline/               a folder as DDPMPipeline.save_pretrained writes it, and samples.safetensors: what DDIM makes
-                        of it in five steps.
+pipeline/               a folder as DDPMPipeline.save_pretrained writes it, and samples.safetensors: what
+                        DDIM makes of it in five steps.
 """
 
 import inspect
@@ -30,7 +31,7 @@ GOLDEN = Path(__file__).parent / "golden"
 
 
 def uniform(name, count):
-    """count numbers in [-1,1), multiples of 2^-23: SplitMix64 (Steele 2014) started at the FNV-1a hash of the name."""
+    """count numbers in [-1,1), multiples of 2^-23: SplitMix64 (Steele 2014) from the name's FNV-1a hash."""
     h = 0xCBF29CE484222325
     for byte in name.encode():
         h = ((h ^ byte) * 0x100000001B3) % 2**64
@@ -63,7 +64,7 @@ def fill(model):
 
 
 def save(tensors, name, about):
-    """One metadata entry, "about", as JSON: with several their order, and so the file, would change from run to run."""
+    """One metadata entry, "about", as JSON: the order of several would change from run to run."""
     save_file(tensors, GOLDEN / f"{name}.safetensors", {"about": json.dumps(about)})
 
 
@@ -71,24 +72,25 @@ def save(tensors, name, about):
 
 DOWN, ATTN_DOWN, RES_DOWN = "DownBlock2D", "AttnDownBlock2D", "ResnetDownsampleBlock2D"
 UP, ATTN_UP, RES_UP = "UpBlock2D", "AttnUpBlock2D", "ResnetUpsampleBlock2D"
-SMALL = dict(block_out_channels=(4, 8), norm_num_groups=2, layers_per_block=1, down_block_types=(DOWN, ATTN_DOWN),
-             up_block_types=(ATTN_UP, UP), attention_head_dim=None, sample_size=8)
+SMALL = dict(block_out_channels=(4, 8), norm_num_groups=2, layers_per_block=1, attention_head_dim=None,
+             down_block_types=(DOWN, ATTN_DOWN), up_block_types=(ATTN_UP, UP), sample_size=8)
 
 CASES = {
     "head_dim_8": dict(SMALL, block_out_channels=(8, 16), norm_num_groups=4, attention_head_dim=8),
     "google_ddpm": dict(SMALL, layers_per_block=2, downsample_padding=0, flip_sin_to_cos=False, freq_shift=1,
                         norm_eps=1e-6, down_block_types=(ATTN_DOWN, DOWN), up_block_types=(UP, ATTN_UP)),
     "scale_shift": dict(SMALL, resnet_time_scale_shift="scale_shift", mid_block_scale_factor=math.sqrt(2)),
-    "class_table": dict(SMALL, resnet_time_scale_shift="scale_shift", attn_norm_num_groups=4, num_class_embeds=5,
-                        attention_head_dim=4),
+    "class_table": dict(SMALL, resnet_time_scale_shift="scale_shift", attn_norm_num_groups=4,
+                        num_class_embeds=5, attention_head_dim=4),
     "class_timestep": dict(SMALL, block_out_channels=(6, 12), norm_num_groups=3, attention_head_dim=8,
                            sample_size=(8, 12), class_embed_type="timestep", center_input_sample=True),
     "fourier": dict(SMALL, time_embedding_type="fourier", add_attention=False),
-    "learned_identity": dict(SMALL, time_embedding_type="learned", num_train_timesteps=20, class_embed_type="identity",
-                             mid_block_type=None),
+    "learned_identity": dict(SMALL, time_embedding_type="learned", num_train_timesteps=20,
+                             class_embed_type="identity", mid_block_type=None),
     "resnet_resampling": dict(SMALL, block_out_channels=(4, 8, 8), time_embedding_dim=24, in_channels=1,
-                              out_channels=2, down_block_types=(RES_DOWN, ATTN_DOWN, DOWN), downsample_type="resnet",
-                              up_block_types=(UP, ATTN_UP, RES_UP), upsample_type="resnet", sample_size=(12, 8)),
+                              out_channels=2, down_block_types=(RES_DOWN, ATTN_DOWN, DOWN),
+                              downsample_type="resnet", up_block_types=(UP, ATTN_UP, RES_UP),
+                              upsample_type="resnet", sample_size=(12, 8)),
     "odd_width": dict(SMALL, block_out_channels=(5, 10), norm_num_groups=1, up_block_types=(RES_UP, UP)),
 }
 TIMES = {"fourier": [0.75, 1.5], "learned_identity": [3, 19]}  # the others: 999 and 3
@@ -119,7 +121,7 @@ def write_unet(name, config):
         if p.requires_grad:
             tensors["grad:" + key] = p.grad.float().contiguous()
     save(tensors, f"unet_{name}", {"config": config, "times": times, "labels": LABELS.get(name)})
-    print(name, sum(p.numel() for p in model.parameters()), "parameters, output norm", float(y.detach().norm()))
+    print(name, model.num_parameters(), "parameters, output norm", float(y.detach().norm()))
 
 
 # ---- Schedules and steps ----
@@ -138,10 +140,12 @@ STEPS = [dict(kind=kind, steps=10, config=dict(extra, prediction_type=prediction
          for extra in ({}, dict(timestep_spacing="trailing", clip_sample=False))]
 STEPS += [
     dict(kind="ddpm", steps=10, config=dict(variance_type="fixed_large"), eta=0),
-    dict(kind="ddpm", steps=10, config=dict(variance_type="fixed_small_log", timestep_spacing="linspace"), eta=0),
+    dict(kind="ddpm", steps=10, eta=0,
+         config=dict(variance_type="fixed_small_log", timestep_spacing="linspace")),
     dict(kind="ddpm", steps=7, config=dict(steps_offset=1, clip_sample_range=0.5), eta=0),
     dict(kind="ddpm", steps=50, config=dict(num_train_timesteps=50, beta_end=0.3), eta=0),
-    dict(kind="ddpm", steps=10, config=dict(thresholding=True, sample_max_value=1.5, clip_sample=False), eta=0),
+    dict(kind="ddpm", steps=10, eta=0,
+         config=dict(thresholding=True, sample_max_value=1.5, clip_sample=False)),
     dict(kind="ddim", steps=10, config=dict(thresholding=True, sample_max_value=1.5), eta=0.5),
     dict(kind="ddim", steps=10, config=dict(timestep_spacing="linspace", set_alpha_to_one=False), eta=0),
     dict(kind="ddim", steps=7, config=dict(steps_offset=1, set_alpha_to_one=False), eta=1),
@@ -168,8 +172,9 @@ def run_steps(case):
             diffusers.schedulers.scheduling_ddpm.randn_tensor = lambda *a, **k: z
             x = scheduler.step(network(x, t), t, x).prev_sample
         else:
-            x = scheduler.step(network(x, t), t, x, eta=case["eta"], variance_noise=z if case["eta"] else None,
-                               use_clipped_model_output=case.get("use_clipped_model_output", False)).prev_sample
+            clipped = case.get("use_clipped_model_output", False)
+            x = scheduler.step(network(x, t), t, x, eta=case["eta"], use_clipped_model_output=clipped,
+                               variance_noise=z if case["eta"] else None).prev_sample
     return x.contiguous(), scheduler.timesteps.to(torch.int32).contiguous()
 
 

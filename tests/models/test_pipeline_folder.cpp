@@ -1,5 +1,5 @@
-// Pipeline folders and weight files: what diffusers wrote is read, what is written is read back, the rest is refused in
-// one line.
+// Pipeline folders and weight files: what diffusers wrote is read, what is written is read back, the rest is
+// refused in one line.
 #include <gtest/gtest.h>
 
 #include <nlohmann/json.hpp>
@@ -230,7 +230,8 @@ TEST(Weights, OfAnotherModelAreRefusedAndChangeNothing) {
   EXPECT_EQ(m.values(), before);
 }
 
-// What check_diffusers_roundtrip.py opens in diffusers: folders written here, and what the models make of an input.
+// What check_diffusers_roundtrip.py opens in diffusers: folders written here, and what the models make of an
+// input.
 TEST(PipelineFolder, ForDiffusers) {
   const char* target = std::getenv("IMAGO_ROUNDTRIP_FOLDER");
   const TempFolder fallback;

@@ -35,7 +35,8 @@ constexpr auto kDdim = SchedulerConfig::Kind::kDdim;
 
 class SamplerOn : public ::testing::TestWithParam<Device> {};
 
-// The same noise through the folder that diffusers wrote: five network evaluations, each within 1e-6, clipped between.
+// The same noise through the folder that diffusers wrote: five network evaluations, each within 1e-6, clipped
+// between.
 TEST_P(SamplerOn, DdimEqualsDiffusers) {
   Loaded m(GetParam());
   const SafetensorsFile file(golden::folder() / "pipeline" / "samples.safetensors");
@@ -69,8 +70,8 @@ TEST(Sampler, BatchSizeChangesNoBit) {
   }
 }
 
-// The same with channels as in practice, where convolutions and matrix products take their fast, blocked paths, and whose
-// blocks need not divide the batch.
+// The same with channels as in practice, where convolutions and matrix products take their fast, blocked
+// paths, and whose blocks need not divide the batch.
 TEST(Sampler, BatchSizeChangesNoBitWithManyChannels) {
   UNetConfig config;
   config.block_out_channels = {64, 128};

@@ -31,9 +31,9 @@ double worst_error(const std::vector<float>& a, const std::vector<float>& b, dou
   return worst;
 }
 
-// A few roundings of float32 (2^-24) more or less than torch's vectorised functions; most schedules have the same bits.
-// zero_snr subtracts sqrt(alpha_bar_999) from sqrt(alpha_bar_998), which leaves a hundredth: rounding of the square root
-// counts a hundred times, and twice when it is squared: 1.2e-5.
+// A few roundings of float32 (2^-24) more or less than torch's vectorised functions; most schedules have the
+// same bits. zero_snr subtracts sqrt(alpha_bar_999) from sqrt(alpha_bar_998), which leaves a hundredth:
+// rounding of the square root counts a hundred times, and twice when it is squared: 1.2e-5.
 TEST(NoiseSchedule, EqualsDiffusers) {
   const SafetensorsFile file(golden::folder() / "schedules.safetensors");
   const json schedules = parse_json(file.metadata().at("about"), "schedules");
@@ -63,8 +63,8 @@ TEST(NoiseSchedule, KnownValues) {
   EXPECT_NEAR(NoiseSchedule(rescaled).alpha_bar(0), 1 - 1e-4, 1e-7);
 }
 
-// The chain x_t = sqrt(1-beta) x_{t-1} + sqrt(beta) e and the closed form have the same mean and variance at every t:
-// algebra, in double; and in fact: 20,000 chains of 50 steps end as the closed form says.
+// The chain x_t = sqrt(1-beta) x_{t-1} + sqrt(beta) e and the closed form have the same mean and variance at
+// every t: algebra, in double; and in fact: 20,000 chains of 50 steps end as the closed form says.
 TEST(NoiseSchedule, ChainAndClosedFormAgree) {
   const NoiseSchedule linear(NoiseScheduleConfig{});
   double factor = 1, variance = 0;
@@ -177,8 +177,9 @@ std::vector<float> run(const json& c) {
   return x;
 }
 
-// A step is some ten float32 roundings, but at large t epsilon prediction divides by sqrt(alpha_bar), down to 1/160, and
-// rounding grows with it before the clip: 160 * 10 * 2^-24 = 1e-4. Ours and diffusers' coefficients agree to rounding.
+// A step is some ten float32 roundings, but at large t epsilon prediction divides by sqrt(alpha_bar), down to
+// 1/160, and rounding grows with it before the clip: 160 * 10 * 2^-24 = 1e-4. Ours and diffusers'
+// coefficients agree to rounding.
 TEST(Scheduler, StepsEqualDiffusers) {
   const SafetensorsFile file(golden::folder() / "scheduler_steps.safetensors");
   const json cases = parse_json(file.metadata().at("about"), "cases");
@@ -220,7 +221,8 @@ TEST(Scheduler, DdpmVariances) {
   EXPECT_NEAR(DdpmScheduler(config, 1000).variance(999), 1e-4, 1e-7);
 }
 
-// DDIM with eta = 1 over all times is DDPM with fixed_small, but for what it does about clipping (Song 2020, section 4.1).
+// DDIM with eta = 1 over all times is DDPM with fixed_small, but for what it does about clipping (Song 2020,
+// section 4.1).
 TEST(Scheduler, DdimWithEtaOneIsDdpm) {
   SchedulerConfig config;
   config.clip_sample = false;

@@ -1,4 +1,5 @@
-// The training loss: times, noise, targets and weights are functions of (seed, sample) and are what they should be.
+// The training loss: times, noise, targets and weights are functions of (seed, sample) and are what they
+// should be.
 #include <gtest/gtest.h>
 
 #include "engine/random/streams.h"
@@ -49,7 +50,8 @@ SchedulerConfig config_of(PredictionType type) {
   return c;
 }
 
-// The loss written out by hand, in float64: x_t and the target from Philox and alpha_bar, the mean square on the host.
+// The loss written out by hand, in float64: x_t and the target from Philox and alpha_bar, the mean square on
+// the host.
 TEST(TrainingLoss, IsWhatThePaperSays) {
   Model m(Device::kReference, DType::kFloat64, DType::kFloat64);
   const std::vector<int64_t> ids = {7, 123456789012};
@@ -96,7 +98,8 @@ TEST(TrainingLoss, DoesNotDependOnTheBatch) {
   }
 }
 
-// bfloat16 activations, float32 coefficients, targets and loss: within a few roundings of 2^-9 of the float32 loss.
+// bfloat16 activations, float32 coefficients, targets and loss: within a few roundings of 2^-9 of the float32
+// loss.
 TEST(TrainingLoss, BFloat16FollowsFloat32) {
   Model exact(Device::kCpu), rounded(Device::kCpu, DType::kFloat32, DType::kBFloat16);
   const std::vector<int64_t> ids = {1, 2, 3, 4};

@@ -1,8 +1,11 @@
 // What the U-Net does besides the numbers that diffusers gives: dropout, layer names, refused inputs.
 #include <gtest/gtest.h>
 
+#include <array>
 #include <set>
 
+#include "engine/tensor/allocator.h"
+#include "kernels/plan/plan_backend.h"
 #include "models/unet/unet.h"
 #include "tests/models/golden.h"
 
@@ -60,7 +63,8 @@ TEST(UNet, DropoutIsAFunctionOfSeedAndPicture) {
   EXPECT_EQ(to_vector<float>(m.unet.forward(x, times(c, {5, 5}))), plain);
 }
 
-// The gradient of a checkpointed model with dropout is that of the model itself: the second run drops the same.
+// The gradient of a checkpointed model with dropout is that of the model itself: the second run drops the
+// same.
 TEST(UNet, CheckpointingRepeatsDropout) {
   UNetConfig c = tiny();
   c.dropout = 0.3;
@@ -91,6 +95,39 @@ TEST(UNet, EveryOperationKnowsItsLayer) {
                                "mid_block.resnets.1.time_emb_proj", "up_blocks.0.resnets.1.conv_shortcut",
                                "up_blocks.1.resnets.0.norm2", "conv_norm_out", "conv_out"})
     EXPECT_TRUE(layers.contains(expected)) << expected;
+}
+
+// google/ddpm-cifar10-32 on the device that only counts: 6.1 billion multiply-adds a picture, as its users
+// know it; and checkpointing, which pays with a second forward for keeping less.
+TEST(UNet, PlanCountsWorkAndMemory) {
+  UNetConfig c;
+  c.block_out_channels = {128, 256, 256, 256};
+  c.down_block_types = {"DownBlock2D", "AttnDownBlock2D", "DownBlock2D", "DownBlock2D"};
+  c.up_block_types = {"UpBlock2D", "UpBlock2D", "AttnUpBlock2D", "UpBlock2D"};
+  c.attention_head_dim.reset();
+  UNet unet(c);
+  FlatParameters parameters(unet, {.device = Device::kPlan});
+  const Tensor x = zeros({8, 32, 32, 3}, DType::kFloat32, Device::kPlan);
+  const Tensor t = timesteps_tensor(c, std::vector<int>(8, 1), Device::kPlan);
+  Allocator& allocator = allocator_of(Device::kPlan);
+  const int64_t weights = allocator.stats().bytes_in_use;
+  const auto run = [&](bool checkpointing) {
+    unet.set_gradient_checkpointing(checkpointing);
+    allocator.reset_peak();
+    reset_plan_counts();
+    const Tensor y = unet.forward(x, t);
+    const int64_t forward = plan_counts().total.flops;
+    backward(y, zeros(y.shape(), DType::kFloat32, Device::kPlan));
+    return std::array<int64_t, 3>{forward, plan_counts().total.flops, allocator.stats().peak_bytes - weights};
+  };
+  const auto [forward, all, peak] = run(false);
+  const auto [forward_again, all_again, peak_again] = run(true);
+  EXPECT_NEAR(static_cast<double>(forward) / 8 / 2 / 6.1e9, 1, 0.02);
+  EXPECT_NEAR(static_cast<double>(all) / static_cast<double>(forward), 3, 0.05);
+  EXPECT_EQ(forward_again, forward);
+  EXPECT_NEAR(static_cast<double>(all_again) / static_cast<double>(forward), 4, 0.1);
+  EXPECT_LT(peak_again, peak / 2);
+  EXPECT_EQ(allocator.stats().bytes_in_use, weights);  // backward left nothing behind
 }
 
 TEST(UNet, RefusesInputsThatDoNotFit) {

@@ -1,4 +1,5 @@
-// The whole U-Net against diffusers' UNet2DModel: the output and the gradient by every parameter and by the input.
+// The whole U-Net against diffusers' UNet2DModel: the output and the gradient by every parameter and by the
+// input.
 #include <gtest/gtest.h>
 
 #include <map>
@@ -86,8 +87,8 @@ void expect_equal_to_diffusers(const Case& c, const Results& results, double out
     ASSERT_TRUE(c.file.contains(name)) << name;
     const std::vector<float> theirs = c.file.read_as_float32(name);
     if (name.ends_with("to_k.bias")) {
-      // A constant added to all keys cancels in the softmax: this gradient is zero but for rounding. What is left must
-      // be small beside the gradient of the layer's weights.
+      // A constant added to all keys cancels in the softmax: this gradient is zero but for rounding. What is
+      // left must be small beside the gradient of the layer's weights.
       const std::string weight = name.substr(0, name.size() - 4) + "weight";
       EXPECT_LE(golden::norm(ours), gradient_tolerance * golden::norm(results.at(weight))) << name;
       continue;
@@ -117,15 +118,15 @@ TEST_P(UNetGolden, ReferenceFloat32) {
   expect_equal_to_diffusers(c, run(c, DType::kFloat32, Device::kReference, false), 1e-5, 1e-4);
 }
 
-// float64: what is left is the file's float32 (2^-24 = 6e-8 an element) and the time features, which diffusers computes
-// in float32 whatever the model is: the angle 999 f is rounded by up to 2^-15 = 3e-5.
+// float64: what is left is the file's float32 (2^-24 = 6e-8 an element) and the time features, which
+// diffusers computes in float32 whatever the model is: the angle 999 f is rounded by up to 2^-15 = 3e-5.
 TEST_P(UNetGolden, ReferenceFloat64) {
   const Case c(GetParam());
   expect_equal_to_diffusers(c, run(c, DType::kFloat64, Device::kReference, false), 1e-6, 1e-6);
 }
 
-// Checkpointing computes the same numbers twice. Gradients that meet, of a skip connection and of the block below it, are
-// added in another order: float64 rounding, 2^-53 for each of at most some thousand terms.
+// Checkpointing computes the same numbers twice. Gradients that meet, of a skip connection and of the block
+// below it, are added in another order: float64 rounding, 2^-53 for each of at most some thousand terms.
 TEST_P(UNetGolden, CheckpointingChangesNothing) {
   const Case c(GetParam());
   const Results kept = run(c, DType::kFloat64, Device::kReference, false);
