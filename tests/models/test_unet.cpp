@@ -97,8 +97,8 @@ TEST(UNet, EveryOperationKnowsItsLayer) {
     EXPECT_TRUE(layers.contains(expected)) << expected;
 }
 
-// google/ddpm-cifar10-32 on the device that only counts: 6.1 billion multiply-adds a picture, as its users
-// know it; and checkpointing, which pays with a second forward for keeping less.
+// google/ddpm-cifar10-32 on the device that only counts: 6.1 billion multiply-adds a picture, as is
+// published; and checkpointing, which pays with a second forward for keeping less.
 TEST(UNet, PlanCountsWorkAndMemory) {
   UNetConfig c;
   c.block_out_channels = {128, 256, 256, 256};
@@ -110,6 +110,10 @@ TEST(UNet, PlanCountsWorkAndMemory) {
   const Tensor x = zeros({8, 32, 32, 3}, DType::kFloat32, Device::kPlan);
   const Tensor t = timesteps_tensor(c, std::vector<int>(8, 1), Device::kPlan);
   Allocator& allocator = allocator_of(Device::kPlan);
+  {
+    const NoGrad no_grad;
+    unet.forward(x, t);  // the first call keeps the frequencies of the time embedding
+  }
   const int64_t weights = allocator.stats().bytes_in_use;
   const auto run = [&](bool checkpointing) {
     unet.set_gradient_checkpointing(checkpointing);
@@ -121,11 +125,15 @@ TEST(UNet, PlanCountsWorkAndMemory) {
     return std::array<int64_t, 3>{forward, plan_counts().total.flops, allocator.stats().peak_bytes - weights};
   };
   const auto [forward, all, peak] = run(false);
+  // Convolutions and linear layers (Fang, Ma, Wang 2023); backward's operations have other names.
+  const auto products = static_cast<double>(plan_counts().by_operation.at("conv2d").flops);
   const auto [forward_again, all_again, peak_again] = run(true);
-  EXPECT_NEAR(static_cast<double>(forward) / 8 / 2 / 6.1e9, 1, 0.02);
+  EXPECT_NEAR(products / 8 / 2, 6.1e9, 0.05e9);
   EXPECT_NEAR(static_cast<double>(all) / static_cast<double>(forward), 3, 0.05);
   EXPECT_EQ(forward_again, forward);
-  EXPECT_NEAR(static_cast<double>(all_again) / static_cast<double>(forward), 4, 0.1);
+  const double repeated = static_cast<double>(all_again - all) / static_cast<double>(forward);
+  EXPECT_GT(repeated, 0.8);  // all but the resampling convolutions, conv_in and conv_out
+  EXPECT_LT(repeated, 1.0);
   EXPECT_LT(peak_again, peak / 2);
   EXPECT_EQ(allocator.stats().bytes_in_use, weights);  // backward left nothing behind
 }
