@@ -92,12 +92,12 @@ std::string read_file(const fs::path& path) {
   const auto refuse = [&](int error) { bad_input(path.string(), ": cannot read: ", reason(error)); };
   const int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC);
   if (fd < 0) refuse(errno);
-  std::string content;
-  struct stat info;
-  if (fstat(fd, &info) == 0 && S_ISREG(info.st_mode)) content.reserve(static_cast<size_t>(info.st_size) + 1);
+  struct stat info;  // the size is a hint: /proc says 0, a growing file too little
+  const bool sized = fstat(fd, &info) == 0 && S_ISREG(info.st_mode);
+  std::string content(sized ? static_cast<size_t>(info.st_size) + 1 : 65536, '\0');
   size_t filled = 0;
   for (;;) {
-    content.resize(std::max(content.capacity(), filled + 65536));
+    if (filled == content.size()) content.resize(2 * filled + 65536);
     const ssize_t n = read(fd, content.data() + filled, content.size() - filled);
     if (n < 0 && errno == EINTR) continue;
     const int error = errno;

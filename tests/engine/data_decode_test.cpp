@@ -58,9 +58,8 @@ void expect_close(const Bytes& got, const Bytes& expected, int tolerance) {
   for (size_t i = 0; i < got.size(); ++i) EXPECT_NEAR(got[i], expected[i], tolerance) << i;
 }
 
-TEST(
-    Decode,
-    Jpeg) {  // quality 95: the quantisation steps of stb are at most 12 (luma) and 10 (chroma); errors are half
+TEST(Decode, Jpeg) {
+  // Quality 95: stb's quantisation steps are at most 12 (luma) and 10 (chroma); errors are half of that.
   const Bytes grey = gradient(16, 24, 1), colour = gradient(16, 24, 3);
   const Picture decoded = decode_picture(make_jpeg(16, 24, 3, colour), "colour");
   EXPECT_EQ(decoded.height, 16);
@@ -94,8 +93,8 @@ std::string from_hex(const std::string& hex) {
   return bytes;
 }
 
-TEST(Decode,
-     ProgressiveJpeg) {  // the corners as libjpeg gives them; decoders may differ by their inverse transform
+TEST(Decode, ProgressiveJpeg) {
+  // The corners as libjpeg gives them; decoders may differ by their inverse transform.
   const Bytes p = pixels_of(from_hex(kProgressive));
   ASSERT_EQ(p.size(), 8u * 8 * 3);
   const auto corner = [&](size_t y, size_t x) { return Bytes(&p[(y * 8 + x) * 3], &p[(y * 8 + x) * 3 + 3]); };
