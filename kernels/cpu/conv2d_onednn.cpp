@@ -194,33 +194,43 @@ Key key_of(Pass pass, const Conv2d& c, float scale) {
           omp_get_max_threads()};
 }
 
-/// Entries stay for the life of the process: a model has a few hundred shapes, a few kilobytes each.
-const Entry& entry(Pass pass, const Conv2d& c, float scale) {
+/// Entries stay for the life of the process: a model has a few hundred shapes, a few kilobytes each. Null: oneDNN
+/// has no such kernel.
+const Entry* find(Pass pass, const Conv2d& c, float scale) {
   static std::mutex mutex;
   static std::map<Key, std::unique_ptr<Entry>> cache;
   const std::lock_guard lock(mutex);
-  std::unique_ptr<Entry>& found = cache[key_of(pass, c, scale)];
-  if (!found) {
+  const auto [place, is_new] = cache.try_emplace(key_of(pass, c, scale));
+  if (is_new) {
     const bool gradient = pass == Pass::kDgrad || pass == Pass::kWgrad;
     const bool product =
         gradient && c.r == 1 && c.s == 1 && c.stride == 1 && !(c.top | c.left | c.bottom | c.right);
-    found = std::make_unique<Entry>(product ? matmul_entry(pass, c, scale) : conv_entry(pass, c, scale));
+    try {
+      place->second =
+          std::make_unique<Entry>(product ? matmul_entry(pass, c, scale) : conv_entry(pass, c, scale));
+    } catch (const dnnl::error& e) {
+      if (e.status != dnnl_unimplemented) failure("oneDNN cannot prepare a convolution: ", e.what());
+    }
   }
-  return *found;
+  return place->second.get();
+}
+
+const Entry& entry(Pass pass, const Conv2d& c, float scale) {
+  const Entry* e = find(pass, c, scale);
+  check(e, "oneDNN has no kernel for a convolution ", c.c, " -> ", c.k, " in ", name_of(c.dtype));
+  return *e;
 }
 
 }  // namespace
 
-bool has_bfloat16() {
-  static const bool works = [] {
-    try {
-      conv_entry(Pass::kForward, {1, 16, 16, 16, 16, 3, 3, 16, 16, 1, 1, 1, 1, 1, 16, DType::kBFloat16}, 1);
-      return true;
-    } catch (const dnnl::error&) {
-      return false;
-    }
-  }();
-  return works;
+bool is_fast() {
+  const auto isa = static_cast<unsigned>(dnnl::get_effective_cpu_isa());
+  const auto wanted = static_cast<unsigned>(dnnl::cpu_isa::avx512_core);
+  return (isa & wanted) == wanted;
+}
+
+bool can_run(Pass pass, const Conv2d& c, float scale) {
+  return find(pass, c, scale) != nullptr;
 }
 
 size_t scratch_bytes(Pass pass, const Conv2d& c, float scale) {

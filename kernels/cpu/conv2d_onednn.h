@@ -29,9 +29,10 @@ enum class Pass {
   kWgrad,              // dw += scale * (dy * x)
 };
 
-/// True where this CPU and this oneDNN compute bfloat16 themselves (AVX-512 with its bfloat16 extensions, or
-/// its emulation); elsewhere the caller converts to float32.
-bool has_bfloat16();
+/// True where oneDNN has fast kernels for NHWC: on CPUs with AVX-512.
+bool is_fast();
+/// False where this oneDNN on this CPU cannot run the convolution in its type: bfloat16 needs AVX-512.
+bool can_run(Pass pass, const Conv2d& conv, float wgrad_scale);
 
 /// Bytes of scratch that run() needs.
 size_t scratch_bytes(Pass pass, const Conv2d& conv, float wgrad_scale);

@@ -1,6 +1,6 @@
-// The CPU backend: oneDNN for convolutions and matrix products, our own loops for everything else.
+// The CPU backend: oneDNN or our own kernel for convolutions, oneDNN for matrix products, our own loops for the rest.
 //
-// One file a family: memory (cpu_backend.cpp), elementwise, conv2d (its oneDNN side in conv2d_onednn),
+// One file a family: memory (cpu_backend.cpp), elementwise, conv2d (who computes it; conv2d_direct, conv2d_library),
 // group_norm, attention, resample, embedding, diffusion, optimizer. simd.h, simd_math.h and parallel.h are the
 // vocabulary they share. Read kernels/backend.h first: it says what each of these operations means.
 #pragma once
@@ -11,7 +11,16 @@ namespace imago {
 
 class CpuBackend final : public Backend {
  public:
-  const char* name() const override { return "cpu"; }
+  /// Who computes convolutions (see conv2d.cpp). Tests and benchmarks force one way; kDirect still leaves the
+  /// gradient by the data of strided convolutions to oneDNN.
+  enum class Convolution { kFastest, kOneDnn, kDirect };
+  explicit CpuBackend(Convolution convolution = Convolution::kFastest) : convolution_(convolution) {}
+
+  const char* name() const override {
+    return convolution_ == Convolution::kFastest  ? "cpu"
+           : convolution_ == Convolution::kOneDnn ? "cpu_onednn"
+                                                  : "cpu_direct";
+  }
   bool supports(DType activations) const override;
 
   void* allocate(size_t bytes) override;
@@ -70,6 +79,11 @@ class CpuBackend final : public Backend {
   void norm(ConstTensorRef x, TensorRef y, Workspace& workspace) override;
   void adamw(ConstTensorRef g, ConstTensorRef grad_norm, ConstTensorRef step, TensorRef p, TensorRef m,
              TensorRef v, TensorRef ema, TensorRef p_bf16) override;
+
+ private:
+  bool runs_direct(bool product_gradient, int64_t channels, DType type) const;
+
+  Convolution convolution_;
 };
 
 }  // namespace imago

@@ -4,6 +4,7 @@
 #include "kernels/backend.h"
 #include "kernels/cpu/columns.h"
 #include "kernels/cpu/scratch.h"
+#include "kernels/cpu/sources.h"
 
 namespace imago::cpu {
 
@@ -21,27 +22,6 @@ struct GroupNormShape {
   int64_t per_group() const { return channels / groups; }
   int64_t row(int64_t n, int64_t chunk) const { return n * pixels + chunk * chunk_rows; }
   int64_t rows(int64_t chunk) const { return std::min(chunk_rows, pixels - chunk * chunk_rows); }
-};
-
-/// One tensor, or two that stand for their concatenation along C.
-template <class T>
-struct Sources {
-  T *a, *b;
-  int64_t channels_a, channels_b;
-
-  template <class Ref>
-  explicit Sources(const BasicConcat<Ref>& x)
-      : a(x.a.template as<std::remove_const_t<T>>()),
-        b(x.b.template as<std::remove_const_t<T>>()),
-        channels_a(x.a.shape[-1]),
-        channels_b(x.b ? x.b.shape[-1] : 0) {}
-
-  /// f(pointer to pixel 0, channels, where these channels start in the concatenation)
-  template <class F>
-  void for_each(F&& f) const {
-    f(a, channels_a, int64_t{0});
-    if (channels_b) f(b, channels_b, channels_a);
-  }
 };
 
 /// For channels [begin, end) of one group, whose statistics are (mean, rstd): h = (x - mean) factor + offset.

@@ -1,10 +1,15 @@
 // The backends that test_kernels runs the op table for.
+#include "kernels/cpu/cpu_backend.h"
 #include "tests/kernels/op_table.h"
 
 namespace imago::test {
 
 std::vector<BackendUnderTest> backends_under_test() {
-  return {{.backend = &reference_backend()}, {.backend = &cpu_backend()}};
+  static CpuBackend onednn(CpuBackend::Convolution::kOneDnn), direct(CpuBackend::Convolution::kDirect);
+  return {{.backend = &reference_backend()},
+          {.backend = &cpu_backend()},
+          {.backend = &onednn},
+          {.backend = &direct}};
 }
 
 }  // namespace imago::test
