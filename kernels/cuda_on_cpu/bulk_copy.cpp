@@ -147,7 +147,7 @@ void issue_store(BulkStore store, const char* op) {
   Fiber& f = worker->current();
   store.group = f.store_group;
   store.checksum = checksum(store.shared, store.bytes, op, store.where);
-  if (__tsan_read_range) __tsan_read_range(worker->shared.at(store.shared), store.bytes);
+  if (under_tsan()) __tsan_read_range(worker->shared.at(store.shared), store.bytes);
   f.stores.push_back(std::move(store));
 }
 
@@ -163,7 +163,7 @@ void read_source(BulkStore& s) {
 
 // TSan: the copy writes from now on, and whoever waits for the barrier's phase comes after it.
 void announce_load(void* dst, uint32_t bytes) {
-  if (__tsan_write_range) __tsan_write_range(dst, bytes);
+  if (under_tsan()) __tsan_write_range(dst, bytes);
 }
 
 }  // namespace

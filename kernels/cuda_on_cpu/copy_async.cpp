@@ -9,8 +9,8 @@ namespace {
 
 // TSan learns of both accesses where the copy is issued: from then on it may happen at any time.
 void announce(const AsyncCopy& c) {
-  if (__tsan_write_range) __tsan_write_range(c.dst, static_cast<unsigned long>(c.bytes));
-  if (__tsan_read_range && c.src_bytes)
+  if (under_tsan()) __tsan_write_range(c.dst, static_cast<unsigned long>(c.bytes));
+  if (under_tsan() && c.src_bytes)
     __tsan_read_range(const_cast<void*>(c.src), static_cast<unsigned long>(c.src_bytes));
 }
 
