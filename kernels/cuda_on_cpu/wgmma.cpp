@@ -65,6 +65,7 @@ struct Product {
   int row;  // of A: 16 * warp in the warpgroup
   uint64_t checksum;
   int group;
+  bool done;  // the sum is complete, the registers are still to be written
   SourceLine where;
 };
 
@@ -194,18 +195,27 @@ struct WgmmaState {
     ++p.tile->in_flight;
     products.push_back(p);
   }
-  void finish(int pending) {
-    while (!products.empty() && products.front().group < group - pending) {
-      const Product& p = products.front();
+  /// Multiplies what belongs to groups before `target`.
+  void multiply_until(int target, Operands& scratch) {
+    for (Product& p : products) {
+      if (p.group >= target) return;
+      if (p.done) continue;
       read_operands(p, scratch);
       if (scratch.checksum != p.checksum)
         die(p.where,
             "wgmma: an operand in shared memory changed while the product was in flight (released too "
             "early?)");
       multiply(scratch, *p.tile, p.add);
-      if (--p.tile->in_flight == 0) {
-        for_each_register(p.tile->n, [&](int l, int r, size_t at) { p.tile->d[l][r] = p.tile->sum[at]; });
-        tiles.remove_if([&](const Tile& t) { return &t == p.tile; });
+      p.done = true;
+    }
+  }
+  /// Gives the accumulators that no later product is going to change back to the lanes.
+  void write_registers_until(int target) {
+    while (!products.empty() && products.front().group < target) {
+      Tile* tile = products.front().tile;
+      if (--tile->in_flight == 0) {
+        for_each_register(tile->n, [&](int l, int r, size_t at) { tile->d[l][r] = tile->sum[at]; });
+        tiles.remove_if([&](const Tile& t) { return &t == tile; });
         fenced = false;
       }
       products.pop_front();
@@ -215,10 +225,21 @@ struct WgmmaState {
 
 namespace {
 
-WgmmaState& state() {
-  auto& s = worker->warp().wgmma;
+WgmmaState& state_of(int warp) {
+  auto& s = worker->warp(warp).wgmma;
   if (!s) s = {new WgmmaState, [](WgmmaState* p) { delete p; }};
   return *s;
+}
+WgmmaState& state() {
+  return state_of(worker->current().warp);
+}
+
+/// All four warps have committed the groups before `target`.
+bool committed_by_all(int target) {
+  const int first = worker->current().warp / 4 * 4;
+  for (int w = first; w < first + 4; ++w)
+    if (state_of(w).group < target) return false;
+  return true;
 }
 
 }  // namespace
@@ -236,14 +257,26 @@ void wgmma_fence(SourceLine where) {
 }
 
 void wgmma_commit(SourceLine where) {
-  worker->meet(
-      "wgmma.commit_group", ~0u, true, false, nullptr, nullptr, [](Meeting&) { ++state().group; }, where);
+  auto commit = [](Meeting&) {
+    ++state().group;
+    worker->wake(worker->committed);
+  };
+  worker->meet("wgmma.commit_group", ~0u, true, false, nullptr, nullptr, commit, where);
 }
 
+// A product is one operation of the warpgroup: when it is complete for one warp, none of the four reads its operands any
+// more. Kernels rely on that, a single thread hands the stage back for all.
 void wgmma_wait(int pending, SourceLine where) {
-  worker->meet(
-      "wgmma.wait_group", ~0u, true, true, &pending, nullptr,
-      [](Meeting& m) { state().finish(*static_cast<const int*>(m.in[0])); }, where);
+  if ((worker->current().warp / 4 + 1) * 128 > worker->threads())
+    die(where, "wgmma: this warpgroup has less than four warps");
+  const int target = state().group - pending;
+  while (!committed_by_all(target)) worker->wait(worker->committed, "wgmma.wait_group", where);
+  auto finish = [](Meeting& m) {
+    const int until = *static_cast<const int*>(m.in[0]), first = worker->current().warp / 4 * 4;
+    for (int w = first; w < first + 4; ++w) state_of(w).multiply_until(until, state().scratch);
+    state().write_registers_until(until);
+  };
+  worker->meet("wgmma.wait_group", ~0u, true, true, &target, nullptr, finish, where);
 }
 
 }  // namespace imago::cuda_on_cpu::emu

@@ -44,6 +44,7 @@ void Worker::reset(const Launch& launch, uint3 index) {
   }
   for (Barrier& b : barriers_) b = Barrier{};
   async_.clear();
+  committed.clear();
   mbarriers.clear();
   shared.begin(launch.shared_bytes);
 }

@@ -69,7 +69,7 @@ class Worker {
 
   Fiber& current() { return *current_; }
   bool in_block() const { return current_ != nullptr; }
-  Warp& warp() { return warps_[current_->warp]; }
+  Warp& warp(int index) { return warps_[index]; }
   int threads() const { return threads_; }
   const Launch& launch() const { return *launch_; }
   Barrier& barrier(int id) { return barriers_[id]; }
@@ -92,6 +92,7 @@ class Worker {
 
   SharedMemory shared;
   MBarriers mbarriers;
+  Waiters committed;  // fibers that wait for the other warps of their warpgroup to commit a group of wgmma
 
  private:
   static void fiber_main();
