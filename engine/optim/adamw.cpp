@@ -20,7 +20,20 @@ void AdamW::start_ema() {
   if (ema_) backend_of(ema_).copy(parameters_.values(), ema_);
 }
 
+/// The part of a flat buffer that training changes.
+Tensor AdamW::trainable(const Tensor& flat) const {
+  return flat ? flat.slice(0, {parameters_.trainable()}) : flat;
+}
+
+void AdamW::measure_gradients() {
+  ScratchSpace scratch(m_.device());
+  backend_of(m_).norm(trainable(parameters_.gradients()), norm_, scratch);
+  measured_ = true;
+}
+
 void AdamW::step(double learning_rate) {
+  if (!measured_) measure_gradients();
+  measured_ = false;
   ++steps_;
   AdamWStep s;
   s.learning_rate = static_cast<float>(learning_rate);
@@ -34,18 +47,10 @@ void AdamW::step(double learning_rate) {
   s.ema_decay = options_.ema ? static_cast<float>(options_.ema->decay(steps_)) : 0;
   upload(&s, step_);
 
-  const auto front = [this](const Tensor& flat) {  // what training changes
-    return flat ? flat.slice(0, {parameters_.trainable()}) : flat;
-  };
-  Backend& backend = backend_of(m_);
-  const Tensor gradients = front(parameters_.gradients());
-  {
-    ScratchSpace scratch(m_.device());
-    backend.norm(gradients, norm_, scratch);
-  }
   const bool copy = parameters_.options().compute == DType::kBFloat16;
-  backend.adamw(gradients, norm_, step_, front(parameters_.values()), front(m_), front(v_), front(ema_),
-                copy ? front(parameters_.compute()) : Tensor());
+  backend_of(m_).adamw(trainable(parameters_.gradients()), norm_, step_, trainable(parameters_.values()),
+                       trainable(m_), trainable(v_), trainable(ema_),
+                       copy ? trainable(parameters_.compute()) : Tensor());
 }
 
 double AdamW::grad_norm() const {

@@ -21,12 +21,15 @@ class AdamW {
 
   AdamW(FlatParameters& parameters, const Options& options);
 
-  /// One update from parameters.gradients(), which it leaves as they are. With clipping off by a norm that is
-  /// not finite the update would spread NaN; the caller looks at the loss first.
+  /// The norm of parameters.gradients() as they are now, for step(): call it only to look at the norm first.
+  void measure_gradients();
+  /// One update from parameters.gradients(), which it leaves as they are. A norm that is not finite would spread
+  /// NaN to every parameter; the caller looks at the losses and the norm before (or later, and starts again).
   void step(double learning_rate);
 
-  /// The gradient's norm before clipping, of the last step. Waits for the device.
+  /// The gradient's norm before clipping, as last measured. Waits for the device.
   double grad_norm() const;
+  const Tensor& grad_norm_on_device() const { return norm_; }  // [1]
 
   int64_t steps() const { return steps_; }
   void set_steps(int64_t steps) { steps_ = steps; }   // on resume
@@ -37,9 +40,12 @@ class AdamW {
   void start_ema();
 
  private:
+  Tensor trainable(const Tensor& flat) const;
+
   FlatParameters& parameters_;
   Options options_;
   int64_t steps_ = 0;
+  bool measured_ = false;  // norm_ belongs to the gradients that step() will take
   Tensor m_, v_, ema_, norm_, step_;
 };
 

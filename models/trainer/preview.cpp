@@ -1,0 +1,41 @@
+#include "models/trainer/preview.h"
+
+#include <cmath>
+
+#include "engine/io/png.h"
+#include "models/diffusion/sampler.h"
+#include "models/trainer/trainer.h"
+
+namespace imago {
+
+Picture sample_preview(Trainer& trainer, const PreviewOptions& options) {
+  const TrainConfig& c = trainer.config();
+  SchedulerConfig scheduler = c.scheduler;
+  scheduler.kind = options.ddim ? SchedulerConfig::Kind::kDdim : SchedulerConfig::Kind::kDdpm;
+  SampleRequest request;
+  for (int k = 0; k < options.pictures; ++k) request.ids.push_back(k);
+  request.seed = c.seed;
+  request.height = c.height;
+  request.width = c.width;
+  request.batch_size = options.batch_size;
+  request.device = c.device;
+  request.activations = c.compute;
+  if (options.keep_going) request.progress = [&](int64_t, int64_t) { options.keep_going(); };
+  if (c.unet.takes_class_labels()) {
+    const auto classes = static_cast<int>(trainer.data().class_names().size());
+    std::vector<int> labels;
+    for (int k = 0; k < options.pictures; ++k) labels.push_back(k % classes);
+    request.class_labels = class_labels_tensor(c.unet, labels, c.device);
+  }
+  const FlatParameters::Swap swap(trainer.parameters(), trainer.result());
+  const Tensor x = sample(trainer.model(), *make_scheduler(scheduler, options.inference_steps), request);  // [N,H,W,C]
+  const int columns = options.columns > 0 ? options.columns : grid_columns(options.pictures);
+  return tile_pictures(to_pixels(x), options.pictures, static_cast<int>(c.height), static_cast<int>(c.width),
+                       c.unet.in_channels, columns);
+}
+
+int grid_columns(int pictures) {
+  return static_cast<int>(std::ceil(std::sqrt(static_cast<double>(pictures))));
+}
+
+}  // namespace imago

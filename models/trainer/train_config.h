@@ -1,0 +1,49 @@
+// Everything that decides what a training run computes.
+#pragma once
+
+#include <filesystem>
+#include <string>
+
+#include "engine/data/dataset.h"
+#include "engine/optim/adamw.h"
+#include "models/diffusion/scheduler_config.h"
+#include "models/diffusion/training_loss.h"
+#include "models/unet/config.h"
+
+namespace imago {
+
+/// The defaults are those of diffusers' train_unconditional.py.
+struct TrainConfig {
+  UNetConfig unet;
+  SchedulerConfig scheduler;
+  std::filesystem::path initial_weights;  // start from these (fine-tuning); empty: from random numbers
+
+  int64_t height = 64, width = 64;      // of the pictures in training
+  int batch_size = 16;                  // pictures that go through the network together
+  int gradient_accumulation_steps = 1;  // batches an update
+  bool center_crop = false, random_flip = false;
+  bool strict_data = false;  // a broken picture stops the run, instead of being skipped
+  int loader_workers = 0;
+  Warn warn = print_warning;  // may be called from a worker
+
+  int64_t max_train_steps = 0;  // updates; the learning rate's schedule is laid over them
+  double learning_rate = 1e-4;
+  std::string lr_scheduler = "cosine";
+  int64_t lr_warmup_steps = 500;
+  AdamW::Options optimizer;
+  LossWeighting weighting = LossWeighting::kOne;
+  double snr_gamma = 5;  // for LossWeighting::kMinSnr
+
+  uint64_t seed = 0;
+  Device device = Device::kCpu;
+  DType compute = DType::kFloat32;  // kBFloat16: bfloat16 activations and weight copies, float32 master weights
+  bool gradient_checkpointing = false;
+
+  /// Losses are fetched from the device, and looked at, once in so many steps: waiting for a GPU costs time.
+  /// 0: every step on a CPU, every 16 elsewhere.
+  int steps_between_looks = 0;
+
+  int64_t pictures_per_step() const { return int64_t{batch_size} * gradient_accumulation_steps; }
+};
+
+}  // namespace imago
