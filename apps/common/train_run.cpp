@@ -113,7 +113,10 @@ bool TrainRun::training_step() {
   const int64_t step = trainer_.steps_done();
   if (step % options_.checkpointing_steps == 0) checkpoint();
   if (preview_due(step) && !preview()) return false;
-  if (model_due(step)) save_model();
+  if (model_due(step)) {
+    if (checkpointed_ == 0) checkpoint();  // a model without one is a finished run's, which resuming must not replace
+    save_model();
+  }
   return true;
 }
 
