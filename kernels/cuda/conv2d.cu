@@ -9,61 +9,18 @@
 // choice of pointer per sixteen bytes. What the layer adds behind the convolution is added while the tile is still
 // float32, and y is written once.
 //
+// Where the shape suits it, an H100 takes conv2d_hopper.cu instead.
+//
 // Cost: 2 N Ho Wo K R S C FLOP; reads x (K / 128) times through L2, R S times out of L1/L2; writes y once. Not measured on
 // a GPU yet; 35 to 50 % of an H100's 989 TFLOP/s is what mma.sync kernels of this shape reach elsewhere.
 #include "kernels/cuda/conv2d.h"
 
+#include "kernels/cuda/conv2d_epilogue.h"
+#include "kernels/cuda/conv2d_hopper.h"
 #include "kernels/cuda/conv2d_operands.h"
 #include "kernels/cuda/implicit_gemm.h"
 
 namespace imago::IMAGO_CUDA_NAMESPACE {
-namespace {
-
-/// Eight neighbouring channels of one pixel: adds, scales, writes. Absent parts are null.
-template <class T>
-struct ForwardOut {
-  T* y;
-  const float* bias;        // [K]
-  const T* per_image_bias;  // [N,K]
-  const T* residual;        // [lines,K]
-  float scale;
-  int lines, columns;  // pixels, K
-  Divisor image;       // pixels of one picture
-  bool vector;         // K is a multiple of 8 and everything is aligned
-
-  __device__ __forceinline__ void operator()(int pixel, int k, float (&v)[8]) const {
-    const int64_t at = static_cast<int64_t>(pixel) * columns + k;
-    const int64_t at_image = static_cast<int64_t>(image.divide(pixel)) * columns + k;
-    if (vector) {
-      add8(v, bias, k);
-      add8(v, per_image_bias, at_image);
-      add8(v, residual, at);
-#pragma unroll
-      for (int e = 0; e < 8; ++e) v[e] *= scale;
-      store8(y + at, v);
-    } else {
-#pragma unroll
-      for (int e = 0; e < 8; ++e) {
-        if (k + e >= columns) break;
-        float f = v[e];
-        if (bias) f += bias[k + e];
-        if (per_image_bias) f += to_float(per_image_bias[at_image + e]);
-        if (residual) f += to_float(residual[at + e]);
-        y[at + e] = from_float<T>(f * scale);
-      }
-    }
-  }
-  template <class U>
-  static __device__ __forceinline__ void add8(float (&v)[8], const U* from, int64_t at) {
-    if (!from) return;
-    float more[8];
-    load8(from + at, more);
-#pragma unroll
-    for (int e = 0; e < 8; ++e) v[e] += more[e];
-  }
-};
-
-}  // namespace
 
 void conv2d(const Gpu& gpu, const Concat& x, ConstTensorRef w, const Conv2dGeometry& g,
             const Conv2dEpilogue& epilogue, TensorRef y) {
@@ -84,6 +41,9 @@ void conv2d(const Gpu& gpu, const Concat& x, ConstTensorRef w, const Conv2dGeome
                             .columns = b.lines,
                             .image = a.output,
                             .vector = vector_out};
+    if constexpr (sizeof(T) == 2) {
+      if (conv2d_hopper(gpu, x, w, g, out, y.shape)) return;
+    }
     const bool vector = chunks_align<T>(x) && aligned16(w.data);
     run_implicit_gemm(gpu, vector, a, b, out);
   });

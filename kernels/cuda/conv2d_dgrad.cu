@@ -12,6 +12,8 @@
 // Cost: as forward with C and K exchanged; d x d launches. Not measured on a GPU yet.
 #include "kernels/cuda/conv2d.h"
 
+#include "kernels/cuda/conv2d_epilogue.h"
+#include "kernels/cuda/conv2d_hopper.h"
 #include "kernels/cuda/conv2d_operands.h"
 #include "kernels/cuda/implicit_gemm.h"
 
@@ -33,43 +35,8 @@ struct ResidueClass {
   }
 };
 
-/// Eight neighbouring channels of one pixel of dx, in one or two tensors.
 template <class T>
-struct DgradOut {
-  T *a, *b;
-  int channels_a, channels_b;
-  float scale;
-  int lines, columns;          // pixels of the class, C
-  Divisor image, image_width;  // of the class
-  int height, width, stride, first_h, first_w;
-  bool vector;  // both channel counts are multiples of 8, both tensors aligned
-
-  __device__ __forceinline__ void operator()(int m, int c, float (&v)[8]) const {
-    int n, p, i, j;
-    image.split(m, n, p);
-    image_width.split(p, i, j);
-    const int64_t pixel =
-        (static_cast<int64_t>(n) * height + first_h + i * stride) * width + first_w + j * stride;
-    T* const to_a = a + pixel * channels_a;
-    T* const to_b = b + pixel * channels_b;
-#pragma unroll
-    for (int e = 0; e < 8; ++e) v[e] *= scale;
-    if (vector) {
-      store8(c < channels_a ? to_a + c : to_b + (c - channels_a), v);
-    } else {
-#pragma unroll
-      for (int e = 0; e < 8; ++e) {
-        if (c + e < channels_a)
-          to_a[c + e] = from_float<T>(v[e]);
-        else if (c + e < columns)
-          to_b[c + e - channels_a] = from_float<T>(v[e]);
-      }
-    }
-  }
-};
-
-template <class T>
-void run_class(const Gpu& gpu, ConstTensorRef dy, ConstTensorRef w, int stride, float scale,
+void run_class(const Gpu& gpu, ConstTensorRef dy, ConstTensorRef w, const Conv2dGeometry& g, float scale,
                const ConcatOut& dx, const ResidueClass& rows, const ResidueClass& columns) {
   const Shape& shape = dx.a.shape;  // [N,H,W,Ca]
   const int64_t outputs = w.shape[0], channels = dx.channels();
@@ -83,7 +50,7 @@ void run_class(const Gpu& gpu, ConstTensorRef dy, ConstTensorRef w, int stride, 
                            .filter_width = static_cast<int>(w.shape[2]),
                            .first_r = rows.tap,
                            .first_s = columns.tap,
-                           .step = stride,
+                           .step = g.stride,
                            .outputs = Divisor(outputs),
                            .taps_width = Divisor(std::max(columns.taps, 1))};
   const DgradOut<T> out{.a = dx.a.as<T>(),
@@ -97,10 +64,13 @@ void run_class(const Gpu& gpu, ConstTensorRef dy, ConstTensorRef w, int stride, 
                         .image_width = a.output_width,
                         .height = static_cast<int>(shape[1]),
                         .width = static_cast<int>(shape[2]),
-                        .stride = stride,
+                        .stride = g.stride,
                         .first_h = rows.first,
                         .first_w = columns.first,
                         .vector = chunks_align<__nv_bfloat16>(dx)};
+  if constexpr (sizeof(T) == 2) {
+    if (conv2d_dgrad_hopper(gpu, dy, w, g, out, shape)) return;
+  }
   const bool vector = chunks_align<T>(dy.data, outputs) && chunks_align<T>(w.data, channels);
   auto depth = a;
   depth.depth = b.depth;  // 0 where the class sees no tap: dx = 0
@@ -117,7 +87,7 @@ void conv2d_dgrad(const Gpu& gpu, ConstTensorRef dy, ConstTensorRef w, const Con
   dispatch_float(dy.dtype, "conv2d_dgrad", [&](auto element) {
     for (int h = 0; h < std::min<int64_t>(g.stride, shape[1]); ++h)
       for (int v = 0; v < std::min<int64_t>(g.stride, shape[2]); ++v)
-        run_class<decltype(element)>(gpu, dy, w, g.stride, scale, dx,
+        run_class<decltype(element)>(gpu, dy, w, g, scale, dx,
                                      ResidueClass(h, shape[1], filter_h, g.stride, g.top),
                                      ResidueClass(v, shape[2], filter_w, g.stride, g.left));
   });

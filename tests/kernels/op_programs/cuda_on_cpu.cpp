@@ -9,11 +9,11 @@ namespace imago::test {
 
 namespace {
 
-/// A GPU with one multiprocessor is filled by any shape: the kernels choose their largest tiles and no splits.
-class OneMultiprocessor : public cuda_on_cpu::CudaBackend {
+/// A GPU with few multiprocessors is filled by any shape: the kernels choose large tiles and split no sums.
+class SmallGpu : public cuda_on_cpu::CudaBackend {
  public:
-  explicit OneMultiprocessor(int capability) : name_(str("cuda_on_cpu_one_sm_", capability)) {
-    gpu_.sms = 1;
+  SmallGpu(int sms, int capability) : name_(str("cuda_on_cpu_sm_", capability, "_x", sms)) {
+    gpu_.sms = sms;
     gpu_.capability = capability;
   }
   const char* name() const override { return name_.c_str(); }
@@ -23,15 +23,15 @@ class OneMultiprocessor : public cuda_on_cpu::CudaBackend {
 };
 
 BackendUnderTest emulated(Backend& backend) {
-  return {.backend = &backend, .small_only = true, .on_host_threads = false};
+  return {.backend = &backend, .on_host_threads = false};
 }
 
 }  // namespace
 
 std::vector<BackendUnderTest> backends_under_test() {
   setenv("IMAGO_EMU_MEMORY_MB", "1024", 0);  // "far more than there is" is tried, too
-  static OneMultiprocessor ampere(80), hopper(90);
-  return {emulated(cuda_on_cpu_backend()), emulated(ampere), emulated(hopper)};
+  static SmallGpu ampere(1, 80), hopper(1, 90), hopper_4(4, 90);
+  return {emulated(cuda_on_cpu_backend()), emulated(ampere), emulated(hopper), emulated(hopper_4)};
 }
 
 }  // namespace imago::test

@@ -1,0 +1,306 @@
+// Convolution forward and dgrad with stride 1 on Hopper's own instructions: the formulas of conv2d.cu and conv2d_dgrad.cu.
+//
+// x [N,H,W,C] in one or two sources, bfloat16, every C a multiple of 64; output channels a multiple of 8, any filter, any
+// padding. For dgrad x is dy, and the filter is walked backwards.
+//
+// The idea: a block owns 256 (or 128) pixels x 128 output channels. One thread asks the copy engine (TMA) for boxes of 64
+// channels of pixels and of filters; mbarriers tell two warpgroups when a box has come, and they multiply it with wgmma
+// straight from shared memory. A box of pixels has R - 1 rows more than the block's pixels, so that the R vertical taps
+// of one (s, 64 channels) are the same box read at R starting rows: a 3x3 convolution loads its pixels three times (and a
+// quarter) instead of nine.
+//
+// Cost, per block and step of 64 x 64 x ...: 256 x 128 x 64 products take 1024 cycles of the tensor cores; they read 96 bytes
+// of shared memory a cycle (of 128), and load 16 KiB of filter and 13 KiB of pixels (3x3), 28 bytes a cycle from L2. What
+// keeps it from the peak: the epilogue of a block is not overlapped with the next block's loads (about 3000 cycles after
+// 18 to 72 steps). Not measured on a GPU yet; 55 to 75 % of 989 TFLOP/s expected.
+#include "kernels/cuda/conv2d_hopper.h"
+
+#include "kernels/cuda/hopper_pixels.h"
+#include "kernels/cuda/tile_product.h"
+
+namespace imago::IMAGO_CUDA_NAMESPACE {
+namespace {
+
+using T = __nv_bfloat16;
+
+constexpr int kOutputs = 128;                       // output channels of a block
+constexpr int kFilterBytes = kOutputs * kRowBytes;  // a stage of the filter ring: 64 channels in, 128 out
+constexpr int kConsumers = 2 * kWarpgroup;
+constexpr int kConsumerWarps = kConsumers / 32;
+
+struct Plan {
+  PixelBoxes boxes;  // of the output
+  int filter_height, filter_width;
+  int top, left;         // where the first tap reads, up and left of a pixel
+  int blocks_a, blocks;  // blocks of 64 channels in the first source, and in both
+  int pixel_stages, filter_stages;
+  int height, width, pictures;  // of the output
+  Divisor output_tiles;         // tiles of 128 output channels
+
+  __host__ __device__ int shared_taps() const { return boxes.halo + 1; }  // vertical taps that one box serves
+};
+
+/// The barriers of one ring: `full` when its bytes have landed, `empty` when every consumer warp has read it.
+struct Ring {
+  unsigned char* data;
+  uint64_t *full, *empty;
+  int stages, bytes;
+
+  __device__ __forceinline__ void init() const {
+    for (int i = 0; i < stages; ++i) {
+      ptx::mbarrier_init(full + i, 1);
+      ptx::mbarrier_init(empty + i, kConsumerWarps);
+    }
+  }
+  __device__ __forceinline__ unsigned char* at(int slot) const { return data + slot * bytes; }
+  /// The producer's turn: waits for the slot and announces what will come.
+  __device__ __forceinline__ void open(const RingPosition& p) const {
+    ptx::mbarrier_wait(empty + p.slot, p.lap ^ 1);
+    ptx::mbarrier_arrive_expect_tx(full + p.slot, static_cast<unsigned>(bytes));
+  }
+};
+
+struct Rings {
+  Ring pixels, filters;
+  __device__ Rings(unsigned char* shared, const Plan& plan) {
+    pixels.data = shared;
+    pixels.stages = plan.pixel_stages, pixels.bytes = plan.boxes.bytes();
+    filters.data = shared + pixels.stages * pixels.bytes;
+    filters.stages = plan.filter_stages, filters.bytes = kFilterBytes;
+    pixels.full = reinterpret_cast<uint64_t*>(filters.data + filters.stages * filters.bytes);
+    pixels.empty = pixels.full + pixels.stages;
+    filters.full = pixels.empty + pixels.stages;
+    filters.empty = filters.full + filters.stages;
+  }
+};
+
+/// One thread: asks for the boxes in the order in which the consumers want them.
+template <bool kDgrad>
+__device__ __forceinline__ void produce(const Rings& rings, const Plan& plan, const TensorMap* map_a,
+                                        const TensorMap* map_b, const TensorMap* map_w, int box,
+                                        int first_output) {
+  int n, h, w;
+  plan.boxes.origin(box, n, h, w);
+  RingPosition pixel, filter;
+  for (int block = 0; block < plan.blocks; ++block) {
+    const bool second = block >= plan.blocks_a;
+    const int channel = (second ? block - plan.blocks_a : block) * kBlock;
+    for (int s = 0; s < plan.filter_width; ++s) {
+      for (int r = 0; r < plan.filter_height; ++r) {
+        if (r % plan.shared_taps() == 0) {
+          rings.pixels.open(pixel);
+          ptx::tma_load<4>(rings.pixels.at(pixel.slot), second ? map_b : map_a,
+                           rings.pixels.full + pixel.slot, {channel, w + s - plan.left, h + r - plan.top, n});
+          pixel.advance(rings.pixels.stages);
+        }
+        rings.filters.open(filter);
+        unsigned char* const to = rings.filters.at(filter.slot);
+        uint64_t* const full = rings.filters.full + filter.slot;
+        if constexpr (kDgrad) {  // [64 k][64 c] twice: c contiguous, last tap first
+          const int tap = (plan.filter_height - 1 - r) * plan.filter_width + plan.filter_width - 1 - s;
+          ptx::tma_load<3>(to, map_w, full, {first_output, tap, block * kBlock});
+          ptx::tma_load<3>(to + kFilterBytes / 2, map_w, full, {first_output + kBlock, tap, block * kBlock});
+        } else {  // [128 k][64 c]
+          const int tap = r * plan.filter_width + s;
+          ptx::tma_load<2>(to, map_w, full, {(tap * plan.blocks + block) * kBlock, first_output});
+        }
+        filter.advance(rings.filters.stages);
+      }
+    }
+  }
+}
+
+/// A consumer warpgroup: 64 kParts pixels, starting at pixel `first` of the box, times 128 output channels.
+template <bool kDgrad, int kParts>
+__device__ __forceinline__ void consume(const Rings& rings, const Plan& plan, int first,
+                                        float (&sum)[kParts][kOutputs / 2]) {
+  const bool leader = threadIdx.x % 32 == 0;
+  int line[kParts];  // where each 64 pixels begin in a box
+#pragma unroll
+  for (int i = 0; i < kParts; ++i) line[i] = plan.boxes.line(first + 64 * i);
+
+  RingPosition pixel, filter;
+  uint64_t *free_pixels = nullptr, *free_filters = nullptr;  // of the step before, which may still be at work
+  for (int group = plan.blocks * plan.filter_width * plan.filter_height / plan.shared_taps(); group > 0;
+       --group) {
+    ptx::mbarrier_wait(rings.pixels.full + pixel.slot, pixel.lap);
+    for (int r = 0; r < plan.shared_taps(); ++r) {
+      ptx::mbarrier_wait(rings.filters.full + filter.slot, filter.lap);
+      const unsigned char* const pixels = rings.pixels.at(pixel.slot) + (r << plan.boxes.log_w) * kRowBytes;
+      const unsigned char* const filters = rings.filters.at(filter.slot);
+      const uint64_t b =
+          kDgrad ? ptx::wgmma_mn_major(filters, kFilterBytes / 2) : ptx::wgmma_k_major(filters);
+      ptx::wgmma_fence();
+#pragma unroll
+      for (int k = 0; k < kBlock / 16; ++k)
+#pragma unroll
+        for (int i = 0; i < kParts; ++i)
+          ptx::wgmma<0, kDgrad>(sum[i],
+                                ptx::wgmma_advance(ptx::wgmma_k_major(pixels + line[i] * kRowBytes), 32 * k),
+                                ptx::wgmma_advance(b, (kDgrad ? 16 * kRowBytes : 32) * k));
+      ptx::wgmma_commit();
+      ptx::wgmma_wait<1>();  // the step before is done: give its stages back
+      if (leader && free_filters) ptx::mbarrier_arrive(free_filters);
+      if (leader && free_pixels) ptx::mbarrier_arrive(free_pixels);
+      free_filters = rings.filters.empty + filter.slot;
+      free_pixels = r + 1 == plan.shared_taps() ? rings.pixels.empty + pixel.slot : nullptr;
+      filter.advance(rings.filters.stages);
+    }
+    pixel.advance(rings.pixels.stages);
+  }
+  ptx::wgmma_wait<0>();
+}
+
+/// Through shared memory, so that eight neighbouring channels meet in one thread.
+template <int kParts, class Out>
+__device__ __forceinline__ void finish(unsigned char* shared, const Plan& plan, const Out& out, int box,
+                                       int first, int first_output,
+                                       const float (&sum)[kParts][kOutputs / 2]) {
+  using Result = ResultTile<kOutputs>;
+  const int thread = static_cast<int>(threadIdx.x) % kWarpgroup, lane = thread % 32, warp = thread / 32;
+  const int warpgroup = first / (64 * kParts);
+  float* const result = reinterpret_cast<float*>(shared) + first * kOutputs;
+  ptx::bar_sync(1, kConsumers);  // both warpgroups have read the rings for the last time
+#pragma unroll
+  for (int i = 0; i < kParts; ++i)
+#pragma unroll
+    for (int j = 0; j < kOutputs / 8; ++j)
+#pragma unroll
+      for (int half = 0; half < 2; ++half) {
+        const int row = 64 * i + 16 * warp + 8 * half + lane / 4;
+        *reinterpret_cast<float2*>(result + Result::index(row, 8 * j + lane % 4 * 2)) =
+            make_float2(sum[i][4 * j + 2 * half], sum[i][4 * j + 2 * half + 1]);
+      }
+  ptx::bar_sync(2 + warpgroup, kWarpgroup);
+
+  int n0, h0, w0;
+  plan.boxes.origin(box, n0, h0, w0);
+  constexpr int kRow = kOutputs / 8;  // threads a pixel
+#pragma unroll 2
+  for (int id = thread; id < 64 * kParts * kRow; id += kWarpgroup) {
+    const int row = id / kRow, column = id % kRow * 8, q = first + row;
+    const int w = w0 + (q & ((1 << plan.boxes.log_w) - 1));
+    const int h = h0 + ((q >> plan.boxes.log_w) & ((1 << plan.boxes.log_h) - 1));
+    const int n = n0 + (q >> (plan.boxes.log_w + plan.boxes.log_h));
+    if (w >= plan.width || h >= plan.height || n >= plan.pictures || first_output + column >= out.columns)
+      continue;
+    float v[8];
+    load8(result + Result::index(row, column), v);
+    out((n * plan.height + h) * plan.width + w, first_output + column, v);
+  }
+}
+
+/// grid: boxes x tiles of 128 output channels, channels first. Warpgroup 0 loads, 1 and 2 multiply.
+template <int kPixels, bool kDgrad, class Out>
+__global__ void __launch_bounds__(kConsumers + kWarpgroup, 1)
+    conv2d_wgmma(const __grid_constant__ TensorMap map_a, const __grid_constant__ TensorMap map_b,
+                 const __grid_constant__ TensorMap map_w, const Plan plan, const Out out) {
+#if IMAGO_HAS_WGMMA
+  IMAGO_DYNAMIC_SHARED(shared);
+  const Rings rings(shared, plan);
+  int box, tile;
+  plan.output_tiles.split(static_cast<int>(blockIdx.x), box, tile);
+  if (threadIdx.x == 0) {
+    rings.pixels.init();
+    rings.filters.init();
+    ptx::fence_mbarrier_init();
+  }
+  __syncthreads();
+
+  const int warpgroup = static_cast<int>(threadIdx.x) / kWarpgroup;
+  if (warpgroup == 0) {
+    ptx::registers_decrease<40>();
+    if (threadIdx.x == 0) produce<kDgrad>(rings, plan, &map_a, &map_b, &map_w, box, tile * kOutputs);
+  } else {
+    ptx::registers_increase<232>();
+    constexpr int kParts = kPixels / 128;
+    const int first = (warpgroup - 1) * 64 * kParts;
+    float sum[kParts][kOutputs / 2] = {};
+    consume<kDgrad, kParts>(rings, plan, first, sum);
+    finish<kParts>(shared, plan, out, box, first, tile * kOutputs, sum);
+  }
+#endif
+}
+
+/// Filters [K,R,S,C] for forward: rows of (r,s,c), 128 k's at a time. For dgrad: [K, taps, C], 64 c's of 64 k's.
+TensorMap filter_map(ConstTensorRef w, bool dgrad) {
+  const uint64_t k = static_cast<uint64_t>(w.shape[0]), c = static_cast<uint64_t>(w.shape[3]);
+  const uint64_t taps = static_cast<uint64_t>(w.shape[1] * w.shape[2]);
+  TensorMapSpec spec;
+  spec.rank = dgrad ? 3 : 2;
+  spec.extents[0] = dgrad ? c : taps * c, spec.extents[1] = dgrad ? taps : k, spec.extents[2] = k;
+  spec.box[0] = kBlock, spec.box[1] = dgrad ? 1 : kOutputs, spec.box[2] = kBlock;
+  return make_tensor_map(w.data, spec);
+}
+
+template <bool kDgrad, class Out>
+bool run(const Gpu& gpu, const Concat& x, ConstTensorRef w, int top, int left, const Out& out,
+         const Shape& output) {
+  const int64_t filter_height = w.shape[1], filter_width = w.shape[2];
+  const auto in_blocks = [](const ConstTensorRef& t) {
+    return t.shape[3] % kBlock == 0 && aligned16(t.data);
+  };
+  if (gpu.capability != 90 || !out.vector || !in_blocks(x.a) || (x.b && !in_blocks(x.b)) ||
+      !aligned16(w.data))
+    return false;
+
+  const int64_t tiles = (out.columns + kOutputs - 1) / kOutputs;
+  auto boxes_of = [&](int pixels) {
+    return choose_boxes(pixels, output[0], output[1], output[2], static_cast<int>(filter_height), 64,
+                        48 << 10);
+  };
+  PixelBoxes boxes = boxes_of(256);
+  const bool large = boxes.count * tiles >= gpu.sms;
+  if (!large) boxes = boxes_of(128);
+  if (boxes.count * tiles * 4 < gpu.sms) return false;  // smaller tiles fill the chip better
+  check(boxes.count * tiles < (int64_t{1} << 31), "convolution on CUDA: too many tiles");
+
+  Plan plan{.boxes = boxes,
+            .filter_height = static_cast<int>(filter_height),
+            .filter_width = static_cast<int>(filter_width),
+            .top = top,
+            .left = left,
+            .blocks_a = static_cast<int>(x.a.shape[3] / kBlock),
+            .blocks = static_cast<int>(x.channels() / kBlock),
+            .pixel_stages = boxes.halo ? 3 : 4,  // with a halo, one stage of pixels lasts for R of filters
+            .filter_stages = 0,
+            .height = static_cast<int>(output[1]),
+            .width = static_cast<int>(output[2]),
+            .pictures = static_cast<int>(output[0]),
+            .output_tiles = Divisor(tiles)};
+  const int left_over = static_cast<int>(gpu.shared_bytes) - 512 - plan.pixel_stages * boxes.bytes();
+  plan.filter_stages = std::min(boxes.halo ? 8 : 4, left_over / kFilterBytes);
+  if (plan.filter_stages < 2) return false;
+  const int ring_bytes = plan.pixel_stages * boxes.bytes() + plan.filter_stages * kFilterBytes;
+
+  LaunchConfig config;
+  config.grid = static_cast<unsigned>(boxes.count * tiles);
+  config.block = kConsumers + kWarpgroup;
+  config.shared_bytes = static_cast<size_t>(std::max(
+      ring_bytes + 16 * (plan.pixel_stages + plan.filter_stages), (large ? 256 : 128) * kOutputs * 4));
+  config.stream = gpu.stream;
+  const TensorMap map_a = pixel_map(x.a, boxes), map_b = x.b ? pixel_map(x.b, boxes) : map_a;
+  const TensorMap map_w = filter_map(w, kDgrad);
+  if (large)
+    launch(conv2d_wgmma<256, kDgrad, Out>, config, map_a, map_b, map_w, plan, out);
+  else
+    launch(conv2d_wgmma<128, kDgrad, Out>, config, map_a, map_b, map_w, plan, out);
+  return true;
+}
+
+}  // namespace
+
+bool conv2d_hopper(const Gpu& gpu, const Concat& x, ConstTensorRef w, const Conv2dGeometry& g,
+                   const ForwardOut<T>& out, const Shape& y) {
+  return g.stride == 1 && run<false>(gpu, x, w, g.top, g.left, out, y);
+}
+
+bool conv2d_dgrad_hopper(const Gpu& gpu, ConstTensorRef dy, ConstTensorRef w, const Conv2dGeometry& g,
+                         const DgradOut<T>& out, const Shape& dx) {
+  // dx[h] reads dy[h + top - r]: the last tap first, R - 1 - top rows up.
+  return g.stride == 1 && w.shape[3] % 8 == 0 &&
+         run<true>(gpu, {dy}, w, static_cast<int>(w.shape[1]) - 1 - g.top,
+                   static_cast<int>(w.shape[2]) - 1 - g.left, out, dx);
+}
+
+}  // namespace imago::IMAGO_CUDA_NAMESPACE
