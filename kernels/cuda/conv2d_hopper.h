@@ -1,4 +1,4 @@
-// Convolution on Hopper's own instructions (sm_90a): stride 1, bfloat16, channels in blocks of 64.
+// Convolution on Hopper's own instructions (sm_90a): stride 1, bfloat16, input channels in blocks of 64.
 #pragma once
 
 #include "kernels/cuda/conv2d_epilogue.h"
@@ -11,5 +11,12 @@ bool conv2d_hopper(const Gpu& gpu, const Concat& x, ConstTensorRef w, const Conv
                    const ForwardOut<__nv_bfloat16>& out, const Shape& y);
 bool conv2d_dgrad_hopper(const Gpu& gpu, ConstTensorRef dy, ConstTensorRef w, const Conv2dGeometry& geometry,
                          const DgradOut<__nv_bfloat16>& out, const Shape& dx);
+
+/// dw for stride 1 in `parts` parts of the pixels: each into its own float32 [K,R,S,C] of `partial`, or, where there is one
+/// part only, scaled and added into dw. wgrad_hopper_parts says how many parts suit the GPU; 0 where the shape does not suit.
+int wgrad_hopper_parts(const Gpu& gpu, const Concat& x, ConstTensorRef dy, const Conv2dGeometry& geometry,
+                       const Shape& dw);
+void conv2d_wgrad_hopper(const Gpu& gpu, const Concat& x, ConstTensorRef dy, const Conv2dGeometry& geometry,
+                         float scale, TensorRef dw, float* partial, int parts);
 
 }  // namespace imago::IMAGO_CUDA_NAMESPACE

@@ -9,9 +9,11 @@
 // the sum; ldmatrix transposes them.
 //
 // Cost: 2 N Ho Wo K R S C FLOP; dy is read R S C / 128 times and x K / 128 times through L2; the parts are written and read
-// once, 8 bytes a weight and part. Not measured on a GPU yet.
+// once, 8 bytes a weight and part. Where the shape suits it, an H100 takes conv2d_wgrad_hopper.cu instead.
+// Not measured on a GPU yet.
 #include "kernels/cuda/conv2d.h"
 
+#include "kernels/cuda/conv2d_hopper.h"
 #include "kernels/cuda/conv2d_operands.h"
 #include "kernels/cuda/implicit_gemm.h"
 
@@ -66,11 +68,29 @@ int count_parts(const Gpu& gpu, int64_t k, int64_t columns, int64_t pixels, int 
   return static_cast<int>(std::clamp<int64_t>(fill, 1, std::max<int64_t>(most, 1)));
 }
 
+float* parts_of(Workspace& workspace, const TensorRef& dw, int parts) {
+  return parts > 1 ? static_cast<float*>(workspace.get(dw.bytes() * static_cast<size_t>(parts))) : nullptr;
+}
+
+void add_parts_to(const Gpu& gpu, const float* partial, int parts, float scale, TensorRef dw) {
+  LaunchConfig config;
+  config.grid = static_cast<unsigned>(std::min<int64_t>((dw.numel() + 255) / 256, 16 * gpu.sms));
+  config.block = 256;
+  config.stream = gpu.stream;
+  launch(add_parts, config, partial, parts, dw.numel(), scale, dw.as<float>());
+}
+
 }  // namespace
 
 void conv2d_wgrad(const Gpu& gpu, const Concat& x, ConstTensorRef dy, const Conv2dGeometry& g, float scale,
                   TensorRef dw, Workspace& workspace) {
   if (dw.numel() == 0 || dy.numel() == 0) return;
+  if (const int parts = wgrad_hopper_parts(gpu, x, dy, g, dw.shape)) {
+    float* const partial = parts_of(workspace, dw, parts);
+    conv2d_wgrad_hopper(gpu, x, dy, g, scale, dw, partial, parts);
+    if (partial) add_parts_to(gpu, partial, parts, scale, dw);
+    return;
+  }
   dispatch_float(dy.dtype, "conv2d_wgrad", [&](auto element) {
     using T = decltype(element);
     const Shape &out_shape = dy.shape, &filter = dw.shape;  // [N,Ho,Wo,K], [K,R,S,C]
@@ -80,21 +100,14 @@ void conv2d_wgrad(const Gpu& gpu, const Concat& x, ConstTensorRef dy, const Conv
     const GradientColumns<T> a{dy.as<T>(), static_cast<int>(filter[0]), patches.lines};
     const int parts = count_parts(gpu, a.lines, b.lines, a.depth, kDepth<T>);
     const WgradOut out{.dw = dw.as<float>(),
-                       .parts = parts > 1 ? static_cast<float*>(workspace.get(dw.bytes() * parts)) : nullptr,
+                       .parts = parts_of(workspace, dw, parts),
                        .scale = scale,
                        .lines = a.lines,
                        .columns = b.lines,
                        .vector = b.lines % 8 == 0 && (parts > 1 || aligned16(dw.data))};
     const bool vector = chunks_align<T>(x) && chunks_align<T>(dy.data, filter[0]);
     run_implicit_gemm(gpu, vector, a, b, out, parts);
-    if (parts > 1) {
-      const int64_t blocks = std::min<int64_t>((dw.numel() + 255) / 256, 16 * gpu.sms);
-      LaunchConfig config;
-      config.grid = static_cast<unsigned>(blocks);
-      config.block = 256;
-      config.stream = gpu.stream;
-      launch(add_parts, config, out.parts, parts, dw.numel(), scale, out.dw);
-    }
+    if (out.parts) add_parts_to(gpu, out.parts, parts, scale, dw);
   });
 }
 

@@ -73,6 +73,7 @@ const std::vector<Conv>& convolutions() {
       {"blocks, wide", 1, 18, 16, 64, 0, 64, 3, 3, kSame3},
       {"blocks, no padding", 1, 11, 13, 64, 0, 64, 3, 5, {1, 0, 3, 1, 0}},
       {"blocks, 1x1", 2, 9, 9, 128, 0, 64, 1, 1, kNone, true, false, true},
+      {"blocks, many pixels", 1, 40, 56, 64, 0, 16, 3, 3, kSame3},
       {"blocks, linear", 1, 1, 300, 192, 0, 64, 1, 1, kNone, true},
       {"long sum of dgrad", 1, 2, 2, 8, 0, 128, 3, 3, kSame3, true},
       {"long sum of wgrad", 1, 33, 32, 2, 0, 4, 3, 3, kSame3},

@@ -1,0 +1,225 @@
+// The gradient of convolution by its weights, with stride 1, on Hopper's own instructions: the formula of conv2d_wgrad.cu.
+//
+// x [N,H,W,C] in one or two sources, every C a multiple of 64, dy [N,Ho,Wo,K], K a multiple of 8; bfloat16. dw float32.
+//
+// The idea: a block owns 128 k's x three blocks of 64 columns of dw for one part of the pixels. wgmma takes both operands
+// as TMA brings them, channels contiguous and pixels below each other ("MN-major"). The three blocks of columns of a 3x3
+// filter are its three vertical taps, and they are one box of x with two rows more: the distance from one block of columns to
+// the next, which wgmma's descriptor leaves free, is one row of the picture. So one box feeds three taps, and the
+// instruction is as wide as three separate boxes would make it. For other filters the blocks are three boxes of channels.
+//
+// Cost, per block and 128 pixels of a 3x3 filter: 128 x 192 x 128 products, 1536 cycles of the tensor cores, for 50 KiB from
+// L2 (34 bytes a cycle) and 85 bytes of shared memory read a cycle. The parts are written and read once, 8 bytes a
+// weight and part. Not measured on a GPU yet; 50 to 70 % of 989 TFLOP/s expected.
+#include "kernels/cuda/conv2d_hopper.h"
+#include "kernels/cuda/hopper_pixels.h"
+
+namespace imago::IMAGO_CUDA_NAMESPACE {
+namespace {
+
+constexpr int kColumnBlocks = 3;      // of 64 columns: 192 columns of dw a block
+constexpr int kOutputs = 2 * kBlock;  // k's: 64 for each consumer warpgroup
+constexpr int kConsumers = 2 * kWarpgroup;
+constexpr int kAccumulators = kColumnBlocks * kBlock / 2;  // of a thread
+
+struct WgradPlan {
+  PixelBoxes boxes;  // of the output; with a halo, one box of x serves the three vertical taps
+  int pixels;        // of a box, without halo
+  int filter_height, filter_width, top, left;
+  int blocks_a, blocks;  // blocks of 64 channels in the first source, and in both
+  int outputs, stages;   // K; of the ring
+  int boxes_per_part;
+  Divisor output_tiles;  // tiles of 128 k's
+  Divisor groups;        // of blocks of channels that one tile takes: one with a halo, three without
+  Divisor filter_width_divisor;
+
+  __host__ __device__ bool halo() const { return boxes.halo > 0; }
+  __host__ __device__ int dy_bytes() const { return pixels * kRowBytes; }  // for 64 k's
+  __host__ __device__ int x_bytes() const { return boxes.bytes() * (halo() ? 1 : kColumnBlocks); }
+  __host__ __device__ int stage_bytes() const { return 2 * dy_bytes() + x_bytes(); }
+};
+
+/// The 192 columns of one block: taps (r.., s) of one block of channels, or one tap of three blocks of channels.
+struct Columns {
+  int r, s, channel_block;
+  __device__ Columns(const WgradPlan& plan, int tile) {
+    int tap, group;
+    plan.groups.split(tile, tap, group);
+    plan.filter_width_divisor.split(tap, r, s);
+    channel_block = plan.halo() ? group : group * kColumnBlocks;
+  }
+};
+
+/// One thread: dy and x for every box of pixels of this part.
+__device__ __forceinline__ void produce(const WgradPlan& plan, unsigned char* shared, uint64_t* full,
+                                        uint64_t* empty, const TensorMap* map_a, const TensorMap* map_b,
+                                        const TensorMap* map_dy, const Columns& columns, int first_output,
+                                        int begin, int end) {
+  RingPosition p;
+  for (int box = begin; box < end; ++box, p.advance(plan.stages)) {
+    int n, h, w;
+    plan.boxes.origin(box, n, h, w);
+    unsigned char* const dy = shared + p.slot * plan.stage_bytes();
+    unsigned char* x = dy + 2 * plan.dy_bytes();
+    ptx::mbarrier_wait(empty + p.slot, p.lap ^ 1);
+    ptx::mbarrier_arrive_expect_tx(full + p.slot, static_cast<unsigned>(plan.stage_bytes()));
+    ptx::tma_load<4>(dy, map_dy, full + p.slot, {first_output, w, h, n});
+    ptx::tma_load<4>(dy + plan.dy_bytes(), map_dy, full + p.slot, {first_output + kBlock, w, h, n});
+    for (int i = 0; i < (plan.halo() ? 1 : kColumnBlocks); ++i, x += plan.boxes.bytes()) {
+      const int block = columns.channel_block + i;  // past the last: outside of the tensor, zeros
+      const bool second = block >= plan.blocks_a && plan.blocks > plan.blocks_a;
+      ptx::tma_load<4>(x, second ? map_b : map_a, full + p.slot,
+                       {(second ? block - plan.blocks_a : block) * kBlock, w + columns.s - plan.left,
+                        h + columns.r - plan.top, n});
+    }
+  }
+}
+
+/// grid.x: tiles of columns x tiles of k's, k's first; grid.z: parts of the pixels. Warpgroup 0 loads, 1 and 2 multiply.
+template <int kPixels>  // of a box; a constant, because ptxas wants to see every wgmma of a group
+__global__ void __launch_bounds__(kConsumers + kWarpgroup, 1)
+    conv2d_wgrad_wgmma(const __grid_constant__ TensorMap map_a, const __grid_constant__ TensorMap map_b,
+                       const __grid_constant__ TensorMap map_dy, const WgradPlan plan, const float scale,
+                       float* dw, float* partial) {
+#if IMAGO_HAS_WGMMA
+  IMAGO_DYNAMIC_SHARED(shared);
+  uint64_t* const full = reinterpret_cast<uint64_t*>(shared + plan.stages * plan.stage_bytes());
+  uint64_t* const empty = full + plan.stages;
+  if (threadIdx.x == 0) {
+    for (int i = 0; i < plan.stages; ++i) {
+      ptx::mbarrier_init(full + i, 1);
+      ptx::mbarrier_init(empty + i, kConsumers / 32);
+    }
+    ptx::fence_mbarrier_init();
+  }
+  __syncthreads();
+
+  int column_tile, output_tile;
+  plan.output_tiles.split(static_cast<int>(blockIdx.x), column_tile, output_tile);
+  const Columns columns(plan, column_tile);
+  const int part = static_cast<int>(blockIdx.z), begin = part * plan.boxes_per_part;
+  const int end = min(begin + plan.boxes_per_part, static_cast<int>(plan.boxes.count));
+  const int warpgroup = static_cast<int>(threadIdx.x) / kWarpgroup;
+  if (warpgroup == 0) {
+    ptx::registers_decrease<40>();
+    if (threadIdx.x == 0)
+      produce(plan, shared, full, empty, &map_a, &map_b, &map_dy, columns, output_tile * kOutputs, begin,
+              end);
+    return;
+  }
+
+  ptx::registers_increase<232>();
+  const bool leader = threadIdx.x % 32 == 0;
+  const uint32_t next_block =
+      static_cast<uint32_t>(plan.halo() ? kRowBytes << plan.boxes.log_w : plan.boxes.bytes());
+  float sum[kAccumulators] = {};
+  uint64_t* free_stage = nullptr;  // of the box before, which may still be at work
+  RingPosition p;
+  for (int box = begin; box < end; ++box, p.advance(plan.stages)) {
+    ptx::mbarrier_wait(full + p.slot, p.lap);
+    const unsigned char* const stage = shared + p.slot * plan.stage_bytes();
+    const unsigned char* const dy = stage + (warpgroup - 1) * plan.dy_bytes();
+    const unsigned char* const x = stage + 2 * plan.dy_bytes();
+    ptx::wgmma_fence();
+#pragma unroll
+    for (int q = 0; q < kPixels; q += 16)
+      ptx::wgmma<1, 1>(sum, ptx::wgmma_mn_major(dy + q * kRowBytes, kRowBytes),
+                       ptx::wgmma_mn_major(x + plan.boxes.line(q) * kRowBytes, next_block));
+    ptx::wgmma_commit();
+    ptx::wgmma_wait<1>();  // the box before is done: give its stage back
+    if (leader && free_stage) ptx::mbarrier_arrive(free_stage);
+    free_stage = empty + p.slot;
+  }
+  ptx::wgmma_wait<0>();
+
+  const int lane = static_cast<int>(threadIdx.x) % 32, warp = static_cast<int>(threadIdx.x) % kWarpgroup / 32;
+  const int channels = plan.blocks * kBlock;
+  const int64_t width = static_cast<int64_t>(plan.filter_height) * plan.filter_width * channels;
+  float* const to = partial ? partial + part * plan.outputs * width : dw;
+#pragma unroll
+  for (int j = 0; j < kColumnBlocks * kBlock / 8; ++j) {
+    const int i = j / 8;  // block of columns
+    const int block = columns.channel_block + (plan.halo() ? 0 : i);
+    const int tap = (columns.r + (plan.halo() ? i : 0)) * plan.filter_width + columns.s;
+    if (block >= plan.blocks) continue;
+#pragma unroll
+    for (int half = 0; half < 2; ++half) {
+      const int k = output_tile * kOutputs + (warpgroup - 1) * kBlock + 16 * warp + 8 * half + lane / 4;
+      if (k >= plan.outputs) continue;
+      float* const at = to + k * width + tap * channels + block * kBlock + j % 8 * 8 + lane % 4 * 2;
+      const float v0 = sum[4 * j + 2 * half], v1 = sum[4 * j + 2 * half + 1];
+      at[0] = partial ? v0 : at[0] + scale * v0;
+      at[1] = partial ? v1 : at[1] + scale * v1;
+    }
+  }
+#endif
+}
+
+struct Work {
+  WgradPlan plan;
+  int64_t tiles = 0;  // of dw; 0 where the shape does not suit
+};
+
+Work plan_work(const Gpu& gpu, const Concat& x, ConstTensorRef dy, const Conv2dGeometry& g, const Shape& dw) {
+  const auto in_blocks = [](const ConstTensorRef& t) {
+    return t.shape[3] % kBlock == 0 && aligned16(t.data);
+  };
+  if (gpu.capability != 90 || dy.dtype != DType::kBFloat16 || g.stride != 1 || dw[0] % 8 ||
+      !aligned16(dy.data) || !in_blocks(x.a) || (x.b && !in_blocks(x.b)))
+    return {};
+  const Shape& out = dy.shape;  // [N,Ho,Wo,K]
+  Work work;
+  WgradPlan& plan = work.plan;
+  plan.pixels = 128;
+  plan.boxes = choose_boxes(plan.pixels, out[0], out[1], out[2], dw[1] == kColumnBlocks ? kColumnBlocks : 1,
+                            16, 32 << 10);
+  if (!plan.halo()) {  // three boxes of x a stage: half as many pixels, so that the ring has its stages
+    plan.pixels = 64;
+    plan.boxes = choose_boxes(plan.pixels, out[0], out[1], out[2], 1, 16, 32 << 10);
+  }
+  plan.filter_height = static_cast<int>(dw[1]), plan.filter_width = static_cast<int>(dw[2]);
+  plan.top = g.top, plan.left = g.left;
+  plan.blocks_a = static_cast<int>(x.a.shape[3] / kBlock), plan.blocks = static_cast<int>(dw[3] / kBlock);
+  plan.outputs = static_cast<int>(dw[0]);
+  plan.stages = std::min(6, (static_cast<int>(gpu.shared_bytes) - 512) / plan.stage_bytes());
+  if (plan.stages < 2) return {};
+  const int64_t output_tiles = (dw[0] + kOutputs - 1) / kOutputs;
+  const int64_t groups = plan.halo() ? plan.blocks : (plan.blocks + kColumnBlocks - 1) / kColumnBlocks;
+  plan.output_tiles = Divisor(output_tiles), plan.groups = Divisor(groups),
+  plan.filter_width_divisor = Divisor(dw[2]);
+  work.tiles = output_tiles * groups * dw[2] * (plan.halo() ? 1 : dw[1]);
+  return work;
+}
+
+}  // namespace
+
+int wgrad_hopper_parts(const Gpu& gpu, const Concat& x, ConstTensorRef dy, const Conv2dGeometry& g,
+                       const Shape& dw) {
+  const Work work = plan_work(gpu, x, dy, g, dw);
+  if (work.tiles == 0) return 0;
+  // One block a multiprocessor, at least eight boxes a part, no more than 256 MiB of parts.
+  const int64_t most = std::min(work.plan.boxes.count / 8, (int64_t{256} << 20) / (4 * dw.numel()));
+  return static_cast<int>(std::clamp<int64_t>(gpu.sms / work.tiles, 1, std::max<int64_t>(most, 1)));
+}
+
+void conv2d_wgrad_hopper(const Gpu& gpu, const Concat& x, ConstTensorRef dy, const Conv2dGeometry& g,
+                         float scale, TensorRef dw, float* partial, int parts) {
+  Work work = plan_work(gpu, x, dy, g, dw.shape);
+  WgradPlan& plan = work.plan;
+  check(work.tiles > 0 && plan.boxes.count < (int64_t{1} << 31),
+        "conv2d_wgrad on CUDA: the shape does not suit");
+  plan.boxes_per_part = static_cast<int>((plan.boxes.count + parts - 1) / parts);
+  LaunchConfig config;
+  config.grid = dim3(static_cast<unsigned>(work.tiles), 1, static_cast<unsigned>(parts));
+  config.block = kConsumers + kWarpgroup;
+  config.shared_bytes = static_cast<size_t>(plan.stages * (plan.stage_bytes() + 16));
+  config.stream = gpu.stream;
+  PixelBoxes dy_boxes = plan.boxes;
+  dy_boxes.halo = 0;
+  const TensorMap map_a = pixel_map(x.a, plan.boxes), map_b = x.b ? pixel_map(x.b, plan.boxes) : map_a;
+  const TensorMap map_dy = pixel_map(dy, dy_boxes);
+  auto* const kernel = plan.halo() ? conv2d_wgrad_wgmma<128> : conv2d_wgrad_wgmma<64>;
+  launch(kernel, config, map_a, map_b, map_dy, plan, scale, dw.as<float>(), partial);
+}
+
+}  // namespace imago::IMAGO_CUDA_NAMESPACE
