@@ -1,11 +1,13 @@
 // The gradients of convolution by its biases: dbias[k] += scale * sum_{n,p} dy[n,p,k];
 //                                             dper_image[n,k] = scale * sum_p dy[n,p,k].
 //
-// dy [N,P,K] or [N,H,W,K] float32 or bfloat16; dbias [K] float32; dper_image [N,K] as dy. Either may be absent.
+// dy [N,P,K] or [N,H,W,K] float32 or bfloat16; dbias [K] float32; dper_image [N,K] as dy. Either may be
+// absent.
 //
-// The idea: sums of columns in two steps. A block sums one slab of one picture's pixels for 32 groups of eight channels:
-// a warp reads sixteen bytes a lane along the channels, eight warps take every eighth pixel and meet in shared memory. The
-// second kernel adds the slabs, then the pictures, in order: no atomics, the same bits every time.
+// The idea: sums of columns in two steps. A block sums one slab of one picture's pixels for 32 groups of
+// eight channels: a warp reads sixteen bytes a lane along the channels, eight warps take every eighth pixel
+// and meet in shared memory. The second kernel adds the slabs, then the pictures, in order: no atomics, the
+// same bits every time.
 //
 // Cost: reads dy once (memory-bound: bytes / 3 TB/s on an H100). Not measured on a GPU yet.
 #include <algorithm>
@@ -21,7 +23,7 @@ constexpr int kSlabChannels = 256;  // channels of a block: 32 lanes x 8
 
 /// partial[n, slab, k] = sum over the slab's pixels. grid: (slabs, groups of 256 channels, pictures).
 template <class T>
-__global__ void __launch_bounds__(32 * kWarps)
+__global__ void __launch_bounds__(32 * kWarps, 4)
     sum_slabs(const T* dy, int pixels, int channels, int slab, bool vector, float* partial) {
   IMAGO_SHARED(float, sums, [kWarps][kSlabChannels]);
   const int lane = static_cast<int>(threadIdx.x) % 32, warp = static_cast<int>(threadIdx.x) / 32;

@@ -1,18 +1,19 @@
 // Convolution forward: y[n,i,j,k] = (sum_{r,s,c} x[n, i stride + r - top, j stride + s - left, c] w[k,r,s,c]
 //                                    + bias[k] + per_image_bias[n,k] + residual[n,i,j,k]) * scale.
 //
-// x [N,H,W,C] in one or two sources, w [K,R,S,C], y [N,Ho,Wo,K]; float32 or bfloat16, sums in float32. A linear layer is
-// N = H = 1, W = rows, R = S = 1.
+// x [N,H,W,C] in one or two sources, w [K,R,S,C], y [N,Ho,Wo,K]; float32 or bfloat16, sums in float32. A
+// linear layer is N = H = 1, W = rows, R = S = 1.
 //
-// The idea: a matrix product of pixels x (r,s,c) by K x (r,s,c) on the tiles of implicit_gemm.h. The first factor is
-// gathered on the way to shared memory, so nothing is unfolded; padding is a copy of zero bytes, and a concatenation is a
-// choice of pointer per sixteen bytes. What the layer adds behind the convolution is added while the tile is still
-// float32, and y is written once.
+// The idea: a matrix product of pixels x (r,s,c) by K x (r,s,c) on the tiles of implicit_gemm.h. The first
+// factor is gathered on the way to shared memory, so nothing is unfolded; padding is a copy of zero bytes,
+// and a concatenation is a choice of pointer per sixteen bytes. What the layer adds behind the convolution is
+// added while the tile is still float32, and y is written once.
 //
 // Where the shape suits it, an H100 takes conv2d_hopper.cu instead.
 //
-// Cost: 2 N Ho Wo K R S C FLOP; reads x (K / 128) times through L2, R S times out of L1/L2; writes y once. Not measured on
-// a GPU yet; 35 to 50 % of an H100's 989 TFLOP/s is what mma.sync kernels of this shape reach elsewhere.
+// Cost: 2 N Ho Wo K R S C FLOP; reads x (K / 128) times through L2, R S times out of L1/L2; writes y once.
+// Not measured on a GPU yet; 35 to 50 % of an H100's 989 TFLOP/s is what mma.sync kernels of this shape reach
+// elsewhere.
 #include "kernels/cuda/conv2d.h"
 
 #include "kernels/cuda/conv2d_epilogue.h"

@@ -1,5 +1,5 @@
-// What happens to a finished tile of convolution, eight neighbouring channels of one pixel at a time: the same for
-// every kernel that computes such tiles.
+// What happens to a finished tile of convolution, eight neighbouring channels of one pixel at a time: the
+// same for every kernel that computes such tiles.
 #pragma once
 
 #include "kernels/backend.h"

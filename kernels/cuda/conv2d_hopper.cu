@@ -1,18 +1,20 @@
-// Convolution forward and dgrad with stride 1 on Hopper's own instructions: the formulas of conv2d.cu and conv2d_dgrad.cu.
+// Convolution forward and dgrad with stride 1 on Hopper's own instructions: the formulas of conv2d.cu and
+// conv2d_dgrad.cu.
 //
-// x [N,H,W,C] in one or two sources, bfloat16, every C a multiple of 64; output channels a multiple of 8, any filter, any
-// padding. For dgrad x is dy, and the filter is walked backwards.
+// x [N,H,W,C] in one or two sources, bfloat16, every C a multiple of 64; output channels a multiple of 8, any
+// filter, any padding. For dgrad x is dy, and the filter is walked backwards.
 //
-// The idea: a block owns 256 (or 128) pixels x 128 output channels. One thread asks the copy engine (TMA) for boxes of 64
-// channels of pixels and of filters; mbarriers tell two warpgroups when a box has come, and they multiply it with wgmma
-// straight from shared memory. A box of pixels has R - 1 rows more than the block's pixels, so that the R vertical taps
-// of one (s, 64 channels) are the same box read at R starting rows: a 3x3 convolution loads its pixels three times (and a
-// quarter) instead of nine.
+// The idea: a block owns 256 (or 128) pixels x 128 output channels. One thread asks the copy engine (TMA) for
+// boxes of 64 channels of pixels and of filters; mbarriers tell two warpgroups when a box has come, and they
+// multiply it with wgmma straight from shared memory. A box of pixels has R - 1 rows more than the block's
+// pixels, so that the R vertical taps of one (s, 64 channels) are the same box read at R starting rows: a 3x3
+// convolution loads its pixels three times (and a quarter) instead of nine.
 //
-// Cost, per block and step of 64 x 64 x ...: 256 x 128 x 64 products take 1024 cycles of the tensor cores; they read 96 bytes
-// of shared memory a cycle (of 128), and load 16 KiB of filter and 13 KiB of pixels (3x3), 28 bytes a cycle from L2. What
-// keeps it from the peak: the epilogue of a block is not overlapped with the next block's loads (about 3000 cycles after
-// 18 to 72 steps). Not measured on a GPU yet; 55 to 75 % of 989 TFLOP/s expected.
+// Cost, per block and 64 channels of one tap: 256 x 128 x 64 products take 1024 cycles of the tensor cores;
+// they read 96 bytes of shared memory a cycle (of 128), and load 16 KiB of filter and 13 KiB of pixels (3x3),
+// 28 bytes a cycle from L2. What keeps it from the peak: the epilogue of a block is not overlapped with the
+// next block's loads (about 3000 cycles after 18 to 72 steps). Not measured on a GPU yet; 55 to 75 % of 989
+// TFLOP/s expected.
 #include "kernels/cuda/conv2d_hopper.h"
 
 #include "kernels/cuda/hopper_pixels.h"
@@ -222,7 +224,8 @@ __global__ void __launch_bounds__(kConsumers + kWarpgroup, 1)
 #endif
 }
 
-/// Filters [K,R,S,C] for forward: rows of (r,s,c), 128 k's at a time. For dgrad: [K, taps, C], 64 c's of 64 k's.
+/// Filters [K,R,S,C] for forward: rows of (r,s,c), 128 k's at a time. For dgrad: [K, taps, C], 64 c's of 64
+/// k's.
 TensorMap filter_map(ConstTensorRef w, bool dgrad) {
   const uint64_t k = static_cast<uint64_t>(w.shape[0]), c = static_cast<uint64_t>(w.shape[3]);
   const uint64_t taps = static_cast<uint64_t>(w.shape[1] * w.shape[2]);

@@ -95,8 +95,8 @@ struct FilterRows {
   __device__ __forceinline__ const T* anywhere() const { return w; }
 };
 
-/// Weights [K,R,S,C] for dgrad: line = c, element (u,v,k) = w[k, first_r - u * step, first_s - v * step, c]: the
-/// taps that one residue class of pixels sees, last tap first.
+/// Weights [K,R,S,C] for dgrad: line = c, element (u,v,k) = w[k, first_r - u * step, first_s - v * step, c]:
+/// the taps that one residue class of pixels sees, last tap first.
 template <class T>
 struct FilterColumns {
   using Element = T;

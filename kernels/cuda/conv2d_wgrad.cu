@@ -1,16 +1,16 @@
-// The gradient of convolution by its weights: dw[k,r,s,c] += scale * sum_{n,i,j} dy[n,i,j,k]
-//                                                            x[n, i stride + r - top, j stride + s - left, c].
+// The gradient of convolution by its weights:
+//   dw[k,r,s,c] += scale * sum_{n,i,j} dy[n,i,j,k] x[n, i stride + r - top, j stride + s - left, c].
 //
 // x [N,H,W,C] in one or two sources, dy [N,Ho,Wo,K], dw [K,R,S,C] float32; x and dy float32 or bfloat16.
 //
-// The idea: a matrix product along the pixels, of which there are far more than rows and columns of dw. So the pixels are
-// cut into as many parts as fill the chip, every part writes its own float32 [K,(R,S,C)], and a second kernel adds the
-// parts in order: no atomics, the same bits every time. Both operands have the channels contiguous, across the direction of
-// the sum; ldmatrix transposes them.
+// The idea: a matrix product along the pixels, of which there are far more than rows and columns of dw. So
+// the pixels are cut into as many parts as fill the chip, every part writes its own float32 [K,(R,S,C)], and
+// a second kernel adds the parts in order: no atomics, the same bits every time. Both operands have the
+// channels contiguous, across the direction of the sum; ldmatrix transposes them.
 //
-// Cost: 2 N Ho Wo K R S C FLOP; dy is read R S C / 128 times and x K / 128 times through L2; the parts are written and read
-// once, 8 bytes a weight and part. Where the shape suits it, an H100 takes conv2d_wgrad_hopper.cu instead.
-// Not measured on a GPU yet.
+// Cost: 2 N Ho Wo K R S C FLOP; dy is read R S C / 128 times and x K / 128 times through L2; the parts are
+// written and read once, 8 bytes a weight and part. Where the shape suits it, an H100 takes
+// conv2d_wgrad_hopper.cu instead. Not measured on a GPU yet.
 #include "kernels/cuda/conv2d.h"
 
 #include "kernels/cuda/conv2d_hopper.h"
@@ -20,7 +20,8 @@
 namespace imago::IMAGO_CUDA_NAMESPACE {
 namespace {
 
-/// Eight neighbouring weights of output channel k: one part's sums, or dw itself where there is one part only.
+/// Eight neighbouring weights of output channel k: one part's sums, or dw itself where there is one part
+/// only.
 struct WgradOut {
   float* dw;
   float* parts;  // [parts, K, (R,S,C)], or null
@@ -58,8 +59,8 @@ __global__ void __launch_bounds__(256)
   }
 }
 
-/// Into how many parts to cut the pixels: two blocks for every multiprocessor, but at least eight steps a part (the ring's
-/// depth twice) and no more than 256 MiB of parts.
+/// Into how many parts to cut the pixels: two blocks for every multiprocessor, but at least eight steps a
+/// part (the ring's depth twice) and no more than 256 MiB of parts.
 int count_parts(const Gpu& gpu, int64_t k, int64_t columns, int64_t pixels, int step) {
   auto tiles = [&](int64_t tile) { return ((k + tile - 1) / tile) * ((columns + tile - 1) / tile); };
   const int64_t tile = std::min(k, columns) > 64 ? 128 : 64;

@@ -1,16 +1,19 @@
-// The gradient of convolution by its weights, with stride 1, on Hopper's own instructions: the formula of conv2d_wgrad.cu.
+// The gradient of convolution by its weights, with stride 1, on Hopper's own instructions: the formula of
+// conv2d_wgrad.cu.
 //
-// x [N,H,W,C] in one or two sources, every C a multiple of 64, dy [N,Ho,Wo,K], K a multiple of 8; bfloat16. dw float32.
+// x [N,H,W,C] in one or two sources, every C a multiple of 64, dy [N,Ho,Wo,K], K a multiple of 8; bfloat16.
+// dw float32.
 //
-// The idea: a block owns 128 k's x three blocks of 64 columns of dw for one part of the pixels. wgmma takes both operands
-// as TMA brings them, channels contiguous and pixels below each other ("MN-major"). The three blocks of columns of a 3x3
-// filter are its three vertical taps, and they are one box of x with two rows more: the distance from one block of columns to
-// the next, which wgmma's descriptor leaves free, is one row of the picture. So one box feeds three taps, and the
-// instruction is as wide as three separate boxes would make it. For other filters the blocks are three boxes of channels.
+// The idea: a block owns 128 k's x three blocks of 64 columns of dw for one part of the pixels. wgmma takes
+// both operands as TMA brings them, channels contiguous and pixels below each other ("MN-major"). The three
+// blocks of columns of a 3x3 filter are its three vertical taps, and they are one box of x with two rows
+// more: the distance from one block of columns to the next, which wgmma's descriptor leaves free, is one row
+// of the picture. So one box feeds three taps, and the instruction is as wide as three separate boxes would
+// make it. For other filters the blocks are three boxes of channels.
 //
-// Cost, per block and 128 pixels of a 3x3 filter: 128 x 192 x 128 products, 1536 cycles of the tensor cores, for 50 KiB from
-// L2 (34 bytes a cycle) and 85 bytes of shared memory read a cycle. The parts are written and read once, 8 bytes a
-// weight and part. Not measured on a GPU yet; 50 to 70 % of 989 TFLOP/s expected.
+// Cost, per block and 128 pixels of a 3x3 filter: 128 x 192 x 128 products, 1536 cycles of the tensor cores,
+// for 50 KiB from L2 (34 bytes a cycle) and 85 bytes of shared memory read a cycle. The parts are written and
+// read once, 8 bytes a weight and part. Not measured on a GPU yet; 50 to 70 % of 989 TFLOP/s expected.
 #include "kernels/cuda/conv2d_hopper.h"
 #include "kernels/cuda/hopper_pixels.h"
 
@@ -39,7 +42,8 @@ struct WgradPlan {
   __host__ __device__ int stage_bytes() const { return 2 * dy_bytes() + x_bytes(); }
 };
 
-/// The 192 columns of one block: taps (r.., s) of one block of channels, or one tap of three blocks of channels.
+/// The 192 columns of one block: taps (r.., s) of one block of channels, or one tap of three blocks of
+/// channels.
 struct Columns {
   int r, s, channel_block;
   __device__ Columns(const WgradPlan& plan, int tile) {
@@ -75,7 +79,8 @@ __device__ __forceinline__ void produce(const WgradPlan& plan, unsigned char* sh
   }
 }
 
-/// grid.x: tiles of columns x tiles of k's, k's first; grid.z: parts of the pixels. Warpgroup 0 loads, 1 and 2 multiply.
+/// grid.x: tiles of columns x tiles of k's, k's first; grid.z: parts of the pixels. Warpgroup 0 loads, 1 and
+/// 2 multiply.
 template <int kPixels>  // of a box; a constant, because ptxas wants to see every wgmma of a group
 __global__ void __launch_bounds__(kConsumers + kWarpgroup, 1)
     conv2d_wgrad_wgmma(const __grid_constant__ TensorMap map_a, const __grid_constant__ TensorMap map_b,

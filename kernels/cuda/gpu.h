@@ -1,4 +1,5 @@
-// What a launcher needs to know about the GPU besides its operands, and how CUDA's error codes become messages.
+// What a launcher needs to know about the GPU besides its operands, and how CUDA's error codes become
+// messages.
 #pragma once
 
 #include <cstddef>

@@ -1,8 +1,9 @@
-// How Hopper's copy engine (TMA) cuts pictures into boxes of pixels, and the rings through which boxes reach the
-// tensor cores. Shared by conv2d_hopper.cu and conv2d_wgrad_hopper.cu.
+// How Hopper's copy engine (TMA) cuts pictures into boxes of pixels, and the rings through which boxes reach
+// the tensor cores. Shared by conv2d_hopper.cu and conv2d_wgrad_hopper.cu.
 //
-// A tensor [N,H,W,C] is four dimensions to TMA; a box is 64 channels of 2^log_w x 2^log_h pixels of a few pictures. What
-// lies outside of the tensor arrives as zeros: that is the padding of a convolution, and its tails, for free.
+// A tensor [N,H,W,C] is four dimensions to TMA; a box is 64 channels of 2^log_w x 2^log_h pixels of a few
+// pictures. What lies outside of the tensor arrives as zeros: that is the padding of a convolution, and its
+// tails, for free.
 #pragma once
 
 #include <algorithm>
@@ -18,7 +19,8 @@ constexpr int kBlock = 64;  // channels of a box: 128 bytes, one row of the 128-
 constexpr int kRowBytes = 128;
 constexpr int kWarpgroup = 128;  // threads
 
-/// A ring of stages between a producer (TMA) and consumers (tensor cores): where it stands, and the parity of the lap.
+/// A ring of stages between a producer (TMA) and consumers (tensor cores): where it stands, and the parity of
+/// the lap.
 struct RingPosition {
   int slot = 0;
   unsigned lap = 0;
@@ -45,16 +47,18 @@ struct PixelBoxes {
     down.split(row, n, h);
     n *= pictures, h <<= log_h, w <<= log_w;
   }
-  /// The line of shared memory at which pixel q of the box lies (its halo's first row is line 0 of its picture).
+  /// The line of shared memory at which pixel q of the box lies (its halo's first row is line 0 of its
+  /// picture).
   __device__ __forceinline__ int line(int q) const {
     const int picture = q >> (log_w + log_h);
     return q + ((picture * halo) << log_w);
   }
 };
 
-/// The boxes of `pixels` pixels (a power of two) that cover [N,H,W] with the fewest, and among those with the least to
-/// load. With R > 1 rows of taps, a box of R - 1 rows more serves all R taps of a column from one load; that takes boxes
-/// whose rows are multiples of eight lines (the swizzle's period) and whose pictures are multiples of `unit` pixels.
+/// The boxes of `pixels` pixels (a power of two) that cover [N,H,W] with the fewest, and among those with the
+/// least to load. With R > 1 rows of taps, a box of R - 1 rows more serves all R taps of a column from one
+/// load; that takes boxes whose rows are multiples of eight lines (the swizzle's period) and whose pictures
+/// are multiples of `unit` pixels.
 inline PixelBoxes choose_boxes(int pixels, int64_t n, int64_t h, int64_t w, int filter_height, int unit,
                                int most_bytes) {
   PixelBoxes best;

@@ -1,13 +1,16 @@
 // The one kernel behind convolution forward, dgrad and wgrad and behind every linear layer, where the Hopper
 // kernels do not apply: C(m,n) = sum_k A(m,k) B(n,k), then whatever `Out` does with eight neighbours of C.
 //
-// The idea: a convolution is a matrix product whose big operand never exists (Chetlur et al. 2014). Each block owns
-// a tile of C and walks along k; four-stage cp.async ring, one barrier a step: the barrier that says "the tile has
-// arrived for everyone" also says "everyone is done with the stage that is overwritten next". The finished tile goes
-// through shared memory once more, so that the epilogue reads and writes sixteen bytes a thread.
+// The idea: a convolution is a matrix product whose big operand never exists (Chetlur et al. 2014). Each
+// block owns a tile of C and walks along k; four-stage cp.async ring, one barrier a step: the barrier that
+// says "the tile has arrived for everyone" also says "everyone is done with the stage that is overwritten
+// next". The finished tile goes through shared memory once more, so that the epilogue reads and writes
+// sixteen bytes a thread.
 //
-// Cost per block and step: kM kN kDepth multiply-adds for (kM + kN) * 64 bytes loaded; at 128 x 128 in bfloat16, 64
-// FLOP per byte from L2, and 1.5 (A) + 1 (B) bytes of ldmatrix traffic per byte loaded.
+// Cost per block and step: kM kN kDepth multiply-adds for (kM + kN) * 64 bytes loaded. At 128 x 128 in
+// bfloat16 that is 64 FLOP per byte from L2. Every byte of A is read by four warps and every byte of B by
+// two, 48 KiB a step from shared memory: 96 bytes a cycle at an A100's full rate, under its 128; at an H100's
+// rate it would be 192, so there two thirds of the peak is the limit (and wgmma the way past it).
 #pragma once
 
 #include <algorithm>
@@ -24,8 +27,8 @@ template <class T, class Shape>
 constexpr int kGemmSharedBytes = std::max(kStages*(Shape::kM + Shape::kN) * kChunksPerLine * kChunkBytes,
                                           Shape::kM* Shape::kN * 4);
 
-/// Blocks that share a multiprocessor: two of 256 threads leave 128 registers a thread, enough for everything but 8 x 8
-/// float32 results with their factors.
+/// Blocks that share a multiprocessor: two of 256 threads leave 128 registers a thread, enough for everything
+/// but 8 x 8 float32 results with their factors.
 template <class T, class Shape>
 constexpr int kGemmBlocks = sizeof(T) == 4 && Shape::kThreads == 256 ? 1 : 512 / Shape::kThreads;
 

@@ -1,5 +1,6 @@
-// C(m,n) += sum_k A(m,k) B(n,k) for one tile in shared memory: on tensor cores (bfloat16) or by FFMA (float32).
-// Both sum in float32 and hand their part of the tile back to shared memory as float32 for the epilogue.
+// C(m,n) += sum_k A(m,k) B(n,k) for one tile in shared memory: on tensor cores (bfloat16) or by FFMA
+// (float32). Both sum in float32 and hand their part of the tile back to shared memory as float32 for the
+// epilogue.
 #pragma once
 
 #include "kernels/cuda/tile_ring.h"
@@ -14,8 +15,9 @@ struct TileShape {
   static constexpr int kThreads = 32 * kWarpsM * kWarpsN;
 };
 
-/// The tile of results as float32 [kM][kN] in shared memory. Sixteen-byte chunks are permuted by row, in pairs, so
-/// that four rows of a fragment go to different banks while eight consecutive columns stay together.
+/// The tile of results as float32 [kM][kN] in shared memory. Sixteen-byte chunks are permuted by row, in
+/// pairs, so that four rows of a fragment go to different banks while eight consecutive columns stay
+/// together.
 template <int kN>
 struct ResultTile {
   static __device__ __forceinline__ int index(int row, int column) {
@@ -75,9 +77,9 @@ class TileProduct<__nv_bfloat16, Shape, kAInner, kBInner> {
   }
 
  private:
-  // ldmatrix.x4 loads four 8x8 matrices; lanes 8 i .. 8 i + 7 name the rows of matrix i. A's fragment wants them in
-  // the order (m lo, k lo), (m hi, k lo), (m lo, k hi), (m hi, k hi); a pair of B's fragments (n lo, k lo),
-  // (n lo, k hi), (n hi, k lo), (n hi, k hi). Tiles with k outside are transposed on the way.
+  // ldmatrix.x4 loads four 8x8 matrices; lanes 8 i .. 8 i + 7 name the rows of matrix i. A's fragment wants
+  // them in the order (m lo, k lo), (m hi, k lo), (m lo, k hi), (m hi, k hi); a pair of B's fragments (n lo,
+  // k lo), (n lo, k hi), (n hi, k lo), (n hi, k hi). Tiles with k outside are transposed on the way.
   __device__ __forceinline__ void load_a(uint32_t (&f)[4], const unsigned char* tile, int m, int k) const {
     const int low = lane_ & 15, high = lane_ >> 4, odd = (lane_ >> 3) & 1;
     if constexpr (kAInner) {
@@ -166,8 +168,8 @@ class TileProduct<float, Shape, kAInner, kBInner> {
   }
 
  private:
-  // A thread's lines: scattered by the number of threads where a line is read alone, in fours where four neighbours are
-  // read together. Either way a quarter of a warp reads eight different chunks.
+  // A thread's lines: scattered by the number of threads where a line is read alone, in fours where four
+  // neighbours are read together. Either way a quarter of a warp reads eight different chunks.
   __device__ __forceinline__ int row(int i) const {
     return kAInner ? m_ + i * kThreadsM : 4 * m_ + i % 4 + i / 4 * 4 * kThreadsM;
   }

@@ -1,9 +1,11 @@
-// How operands of a matrix product reach shared memory: tiles of sixteen-byte chunks in a ring of four stages.
+// How operands of a matrix product reach shared memory: tiles of sixteen-byte chunks in a ring of four
+// stages.
 //
-// An operand is a rule, not a matrix in memory: `const T* at(line, k)` says where element (line, k) lies, or null
-// where it is zero (padding, tails). Whatever runs along k in memory is stored line by line (K-inner); whatever
-// runs along the lines is stored k by k (K-outer). Within a tile the chunks of a row are permuted by an XOR with
-// the row's number, so that the eight rows that one ldmatrix phase reads lie in eight different bank groups.
+// An operand is a rule, not a matrix in memory: `const T* at(line, k)` says where element (line, k) lies, or
+// null where it is zero (padding, tails). Whatever runs along k in memory is stored line by line (K-inner);
+// whatever runs along the lines is stored k by k (K-outer). Within a tile the chunks of a row are permuted by
+// an XOR with the row's number, so that the eight rows that one ldmatrix phase reads lie in eight different
+// bank groups.
 #pragma once
 
 #include "kernels/cuda/ptx.h"
@@ -23,8 +25,8 @@ constexpr int kDepth = kChunksPerLine* kElems<T>;  // k's of a tile: 32 or 16
 template <class T, int kLines>
 struct KInnerTile {
   static constexpr int kBytes = kLines * kChunksPerLine * kChunkBytes;
-  /// Where the chunk of k's `chunk` of a line lies. Two lines share 128 bytes, all the banks; eight lines at the
-  /// same chunk end up in eight different sixteenths of it.
+  /// Where the chunk of k's `chunk` of a line lies. Two lines share 128 bytes, all the banks; eight lines at
+  /// the same chunk end up in eight different sixteenths of it.
   static __device__ __forceinline__ int offset(int line, int chunk) {
     return (line * kChunksPerLine + (chunk ^ ((line >> 1) & 3))) * kChunkBytes;
   }
@@ -41,8 +43,8 @@ struct KOuterTile {
   }
 };
 
-/// Fetches the tiles of one operand. A thread always copies the same places of a tile, so that what belongs to a
-/// line (its pixel's coordinates) is worked out once.
+/// Fetches the tiles of one operand. A thread always copies the same places of a tile, so that what belongs
+/// to a line (its pixel's coordinates) is worked out once.
 ///   kVector: chunks are contiguous and aligned in memory: one cp.async each. Otherwise element by element.
 template <class Operand, int kLines, int kThreads, bool kVector>
 class TileLoader {

@@ -55,8 +55,8 @@ __device__ __forceinline__ void store8(__nv_bfloat16* p, const float (&v)[8]) {
       make_uint4(pack2(v[0], v[1]), pack2(v[2], v[3]), pack2(v[4], v[5]), pack2(v[6], v[7]));
 }
 
-/// n / d for 0 <= n < 2^31 by a multiplication and a shift (Granlund & Montgomery 1994): the divisor is known to
-/// the launcher, and an integer division costs a GPU some twenty instructions.
+/// n / d for 0 <= n < 2^31 by a multiplication and a shift (Granlund & Montgomery 1994): the divisor is known
+/// to the launcher, and an integer division costs a GPU some twenty instructions.
 struct Divisor {
   uint32_t value = 1, magic = 1, shift = 0;
 

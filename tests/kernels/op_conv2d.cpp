@@ -26,7 +26,8 @@ struct Conv {
                " stride ", geometry.stride, bias ? " bias" : "", per_image ? " per-image" : "",
                residual ? " residual" : "", scale != 1 ? str(" scale ", scale) : "");
   }
-  bool is_small() const { return products() <= 100000; }
+  // Tensor cores take blocks of channels in one piece, also emulated ones.
+  bool is_small() const { return products() <= (c() % 64 == 0 && k >= 64 ? 12000000 : 100000); }
 };
 
 const Conv2dGeometry kNone{1, 0, 0, 0, 0}, kSame3 = Conv2dGeometry::same(3);

@@ -23,7 +23,8 @@ class SmallGpu : public cuda_on_cpu::CudaBackend {
 };
 
 BackendUnderTest emulated(Backend& backend) {
-  return {.backend = &backend, .on_host_threads = false};
+  const bool small_only = std::getenv("IMAGO_EMU_SEED") != nullptr;  // many runs of the shuffled schedules
+  return {.backend = &backend, .small_only = small_only, .on_host_threads = false};
 }
 
 }  // namespace
