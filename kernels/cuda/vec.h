@@ -16,6 +16,9 @@ __device__ __forceinline__ float to_float(float x) {
 __device__ __forceinline__ float to_float(__nv_bfloat16 x) {
   return __bfloat162float(x);
 }
+__device__ __forceinline__ float to_float(uint8_t x) {
+  return static_cast<float>(x);
+}
 
 template <class T>
 __device__ __forceinline__ T from_float(float x) {
@@ -37,6 +40,14 @@ __device__ __forceinline__ void load8(const __nv_bfloat16* p, float (&v)[8]) {
   for (int i = 0; i < 4; ++i) {
     v[2 * i] = __uint_as_float(pairs[i] << 16);  // a bfloat16 is the upper half of a float32
     v[2 * i + 1] = __uint_as_float(pairs[i] & 0xffff0000u);
+  }
+}
+__device__ __forceinline__ void load8(const uint8_t* p, float (&v)[8]) {
+  const uint2 bytes = *reinterpret_cast<const uint2*>(p);
+#pragma unroll
+  for (int i = 0; i < 4; ++i) {
+    v[i] = static_cast<float>(bytes.x >> 8 * i & 0xffu);
+    v[i + 4] = static_cast<float>(bytes.y >> 8 * i & 0xffu);
   }
 }
 
@@ -75,6 +86,13 @@ struct Divisor {
     rest = n - quotient * static_cast<int>(value);
   }
 };
+
+/// Blocks of `block` threads that hold `threads` threads.
+inline unsigned blocks_for(int64_t threads, int block) {
+  const int64_t blocks = (threads + block - 1) / block;
+  check(blocks < (int64_t{1} << 31), "a launch of ", threads, " threads is more than a grid can hold");
+  return static_cast<unsigned>(blocks);
+}
 
 inline bool aligned16(const void* p) {
   return reinterpret_cast<uintptr_t>(p) % 16 == 0;

@@ -1,0 +1,137 @@
+// The optimizer's two passes over the flat buffers of a model, whatever the number of its layers.
+//
+// norm   y = sqrt(sum x^2). Two launches: every block sums one contiguous piece in float64, then one block
+// sums the pieces.
+//        Which elements a thread takes depends on P alone, so the sum has one order and one value. 4 P bytes.
+// adamw  Loshchilov & Hutter 2019, algorithm 2, with clipping by the norm (Pascanu 2013) before, and the EMA
+// and the
+//        bfloat16 copy of the weights behind, while the parameter is in a register: 4 reads and 3 writes of 4
+//        bytes an element, 8 more for the EMA, 2 for the copy: 38 P bytes, 0.45 ms for 35.7 M parameters at 3
+//        TB/s. Separate passes would read the parameters twice more. Eight elements a thread, sixteen-byte
+//        accesses.
+// Not measured on a GPU yet.
+#include "kernels/cuda/optimizer.h"
+
+#include <algorithm>
+
+#include "kernels/cuda/vec.h"
+
+namespace imago::IMAGO_CUDA_NAMESPACE {
+namespace {
+
+constexpr int kThreads = 256;
+constexpr int kPieces = 1024;  // blocks of the first launch: a few waves on any GPU
+
+/// The sum of `mine` over the block, in thread 0.
+__device__ __forceinline__ double block_sum(double mine) {
+  IMAGO_SHARED(double, partial, [kThreads]);
+  const int thread = static_cast<int>(threadIdx.x);
+  partial[thread] = mine;
+  __syncthreads();
+  for (int half = kThreads / 2; half > 0; half /= 2) {
+    if (thread < half) partial[thread] += partial[thread + half];
+    __syncthreads();
+  }
+  return partial[0];
+}
+
+template <class T>
+__global__ void __launch_bounds__(kThreads)
+    sum_of_squares_kernel(const T* x, const int64_t n, const int64_t piece, double* sums) {
+  const int64_t begin = static_cast<int64_t>(blockIdx.x) * piece, end = min(begin + piece, n);
+  double sum = 0.0;
+  for (int64_t i = begin + threadIdx.x; i < end; i += kThreads) {
+    const double v = to_float(x[i]);
+    sum += v * v;
+  }
+  sum = block_sum(sum);
+  if (threadIdx.x == 0) sums[blockIdx.x] = sum;
+}
+
+__global__ void __launch_bounds__(kThreads) norm_kernel(const double* sums, const int pieces, float* y) {
+  double sum = 0.0;
+  for (int i = static_cast<int>(threadIdx.x); i < pieces; i += kThreads) sum += sums[i];
+  sum = block_sum(sum);
+  if (threadIdx.x == 0) y[0] = static_cast<float>(sqrt(sum));
+}
+
+/// The buffers of one update; ema and copy may be null.
+struct AdamWBuffers {
+  const float* g;
+  float *p, *m, *v, *ema;
+  __nv_bfloat16* copy;
+};
+
+/// One element: g, p, m, v, ema in registers.
+__device__ __forceinline__ void update(const AdamWStep& s, float clip, float g, float& p, float& m, float& v,
+                                       float& ema) {
+  g *= clip;
+  m = s.beta1 * m + (1.0f - s.beta1) * g;
+  v = s.beta2 * v + (1.0f - s.beta2) * g * g;
+  p *= 1.0f - s.learning_rate * s.weight_decay;
+  p -= s.learning_rate * (m / s.correction1) / (sqrtf(v / s.correction2) + s.epsilon);
+  ema = s.ema_decay * ema + (1.0f - s.ema_decay) * p;
+}
+
+__global__ void __launch_bounds__(kThreads)
+    adamw_kernel(const AdamWBuffers b, const int64_t n, const float* grad_norm, const AdamWStep* step) {
+  const AdamWStep s = *step;
+  const float clip = s.max_grad_norm > 0.0f ? fminf(1.0f, s.max_grad_norm / (*grad_norm + 1e-6f)) : 1.0f;
+  const int64_t i = 8 * (static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x);
+  if (i + 8 <= n) {
+    float g[8], p[8], m[8], v[8], ema[8] = {};
+    load8(b.g + i, g);
+    load8(b.p + i, p);
+    load8(b.m + i, m);
+    load8(b.v + i, v);
+    if (b.ema) load8(b.ema + i, ema);
+#pragma unroll
+    for (int e = 0; e < 8; ++e) update(s, clip, g[e], p[e], m[e], v[e], ema[e]);
+    store8(b.p + i, p);
+    store8(b.m + i, m);
+    store8(b.v + i, v);
+    if (b.ema) store8(b.ema + i, ema);
+    if (b.copy) store8(b.copy + i, p);
+  } else {
+    for (int64_t j = i; j < n; ++j) {
+      float ema = b.ema ? b.ema[j] : 0.0f;
+      update(s, clip, b.g[j], b.p[j], b.m[j], b.v[j], ema);
+      if (b.ema) b.ema[j] = ema;
+      if (b.copy) b.copy[j] = from_float<__nv_bfloat16>(b.p[j]);
+    }
+  }
+}
+
+}  // namespace
+
+void norm(const Gpu& gpu, ConstTensorRef x, TensorRef y, Workspace& workspace) {
+  double* const sums = static_cast<double*>(workspace.get(kPieces * sizeof(double)));
+  const int64_t n = x.numel(), piece = std::max<int64_t>(kThreads, (n + kPieces - 1) / kPieces);
+  const int pieces = static_cast<int>((n + piece - 1) / piece);
+  if (pieces > 0) {
+    dispatch_float(x.dtype, "norm", [&](auto t) {
+      using T = decltype(t);
+      launch(sum_of_squares_kernel<T>,
+             {.grid = static_cast<unsigned>(pieces), .block = kThreads, .stream = gpu.stream}, x.as<T>(), n,
+             piece, sums);
+    });
+  }
+  launch(norm_kernel, {.grid = 1, .block = kThreads, .stream = gpu.stream}, sums, pieces, y.as<float>());
+}
+
+void adamw(const Gpu& gpu, ConstTensorRef g, ConstTensorRef grad_norm, ConstTensorRef step, TensorRef p,
+           TensorRef m, TensorRef v, TensorRef ema, TensorRef p_bf16) {
+  check(p.dtype == DType::kFloat32, "adamw: parameters of type ", name_of(p.dtype), ", expected float32");
+  for (const void* buffer : {g.data, static_cast<const void*>(p.data), static_cast<const void*>(m.data),
+                             static_cast<const void*>(v.data), static_cast<const void*>(ema.data),
+                             static_cast<const void*>(p_bf16.data)})
+    check(aligned16(buffer), "adamw: a flat buffer is not aligned to 16 bytes");
+  if (p.numel() == 0) return;
+  const AdamWBuffers buffers{g.as<float>(), p.as<float>(),   m.as<float>(),
+                             v.as<float>(), ema.as<float>(), p_bf16.as<__nv_bfloat16>()};
+  launch(adamw_kernel,
+         {.grid = blocks_for((p.numel() + 7) / 8, kThreads), .block = kThreads, .stream = gpu.stream},
+         buffers, p.numel(), grad_norm.as<float>(), step.as<AdamWStep>());
+}
+
+}  // namespace imago::IMAGO_CUDA_NAMESPACE
