@@ -1,6 +1,5 @@
 // Launchers whose kernels have not landed yet: each goes from here as its family arrives.
 #include "kernels/cuda/attention.h"
-#include "kernels/cuda/group_norm.h"
 
 namespace imago::IMAGO_CUDA_NAMESPACE {
 
@@ -12,9 +11,6 @@ using G = const Gpu&;
 using In = ConstTensorRef;
 using Out = TensorRef;
 
-PENDING(group_norm, G, const Concat&, In, In, In, const GroupNormConfig&, Out, Out, Workspace&)
-PENDING(group_norm_backward, G, In, const Concat&, In, In, In, In, const GroupNormConfig&, const ConcatOut&,
-        Out, Out, Out, Workspace&)
 PENDING(attention, G, In, In, In, int, float, Out, Out, Workspace&)
 PENDING(attention_backward, G, In, In, In, In, In, In, int, float, Out, Out, Out, Workspace&)
 
