@@ -10,6 +10,8 @@
 //
 // Threads share out dw itself (ranges of c and k): no partial sums to join, no atomics, and every element of dw
 // is added up in the same order whatever the number of threads.
+//
+// Measured: see the table in conv2d.cpp, 56 to 67 GFLOP/s a thread of 94, where oneDNN reaches 41 to 51.
 #include "kernels/cpu/conv2d_direct.h"
 
 namespace imago::cpu {

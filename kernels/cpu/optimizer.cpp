@@ -2,6 +2,9 @@
 //
 // Both are bound by memory. AdamW reads g, p, m, v, ema and writes p, m, v, ema and the bfloat16 weights once:
 // 38 bytes a parameter in one pass, where separate steps would take three times that.
+//
+// Measured (Zen 2, processor time of both threads together, neighbours busy; bench/bench_kernels.cpp): 6.8 M
+// parameters in 7.2 ms with EMA, 5.3 ms without; the norm in 2.0 ms.
 #include <cmath>
 #include <cstring>
 
