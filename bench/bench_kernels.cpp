@@ -3,8 +3,8 @@
 //
 //   bench_kernels --benchmark_filter=conv2d --benchmark_repetitions=5
 //
-// FLOP/s counts a multiply-add as two, bytes/s every operand once. per_step says how often the U-Net's training step
-// runs the operation at this shape. OMP_NUM_THREADS sets the threads.
+// FLOP/s counts a multiply-add as two, bytes/s every operand once. per_step says how often the U-Net's
+// training step runs the operation at this shape. OMP_NUM_THREADS sets the threads.
 #include <benchmark/benchmark.h>
 
 #include <cmath>

@@ -41,8 +41,8 @@ void pack_rows(const AttentionShape& s, const T* x, float factor, float* out) {
   std::fill(out + s.tokens * s.padded_dim, out + s.rows_size(), 0.0f);
 }
 
-/// One head as float32 columns, tile by tile: out[tile][d][j] = x[tile * kKeyTile + j, d], padding zero. A score
-/// tile then needs vectors along the keys only.
+/// One head as float32 columns, tile by tile: out[tile][d][j] = x[tile * kKeyTile + j, d], padding zero. A
+/// score tile then needs vectors along the keys only.
 template <class T>
 void pack_columns(const AttentionShape& s, const T* x, float* out) {
   for (int64_t first = 0; first < s.padded_tokens; first += kKeyTile) {

@@ -2,14 +2,14 @@
 //   P = exp(scale q k^T - lse);  dv = P^T dy;  dP = dy v^T;  delta = rowsum(dy * y);
 //   dS = P * (dP - delta);  dq = scale dS k;  dk = scale dS^T q.
 //
-// One thread does one head of one picture: for every tile of 64 keys all queries pass by, 64 at a time. dk and
-// dv of the tile are complete when they have; dq adds up over the tiles in the head's own float32 buffer. No
-// atomics, no partial sums to join, and a fixed order whatever the number of threads. The five products are
-// all C (+)= A B with vectors along the columns of B (gemm_tile.h): for the scores the keys (values) are
+// One thread does one head of one picture: for every tile of 64 keys all queries pass by, 64 at a time. dk
+// and dv of the tile are complete when they have; dq adds up over the tiles in the head's own float32 buffer.
+// No atomics, no partial sums to join, and a fixed order whatever the number of threads. The five products
+// are all C (+)= A B with vectors along the columns of B (gemm_tile.h): for the scores the keys (values) are
 // packed transposed, and P^T, dS^T are the same tiles read with their strides exchanged.
 //
-// Measured (Zen 2, processor time of both threads together, neighbours busy; bench/bench_kernels.cpp): batch 16, 256
-// tokens, width 128, float32: 52 ms in 16 heads of 8, 23 ms in one head.
+// Measured (Zen 2, processor time of both threads together, neighbours busy; bench/bench_kernels.cpp): batch
+// 16, 256 tokens, width 128, float32: 52 ms in 16 heads of 8, 23 ms in one head.
 #include <utility>
 
 #include "kernels/cpu/attention.h"

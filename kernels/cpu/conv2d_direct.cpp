@@ -4,21 +4,22 @@
 //
 // The inner loop is a matrix product: 6 output pixels times 16 output channels (two vectors of 8) stay in 12
 // registers while (r,s,c) runs; each step is two loads of weights, six broadcasts of x and twelve FMAs. For a
-// fixed filter row r, the S*C values of x under a pixel are contiguous, so the six pixels are six pointers that
-// advance together.
+// fixed filter row r, the S*C values of x under a pixel are contiguous, so the six pixels are six pointers
+// that advance together.
 //
-// Around it, a strip of about 256 output pixels at a time: its window of x is copied once into a padded float32
-// buffer in the second-level cache (zeros outside the picture, both sources side by side, bfloat16 widened),
-// which costs one copy for 9K/16 FMAs. Weights are packed once a call into panels of 16 output channels,
-// [panel][r][s][c][16], zero-padded. The (r,s,c) range is cut into blocks whose panel (at most 24 KiB) stays in
-// the first-level cache while all pixels of the strip pass; sums wait in a [pixels][16] buffer in between.
-// After the last block bias, per-image bias, residual and scale go in, and y is rounded and written once.
+// Around it, a strip of about 256 output pixels at a time: its window of x is copied once into a padded
+// float32 buffer in the second-level cache (zeros outside the picture, both sources side by side, bfloat16
+// widened), which costs one copy for 9K/16 FMAs. Weights are packed once a call into panels of 16 output
+// channels, [panel][r][s][c][16], zero-padded. The (r,s,c) range is cut into blocks whose panel (at most 24
+// KiB) stays in the first-level cache while all pixels of the strip pass; sums wait in a [pixels][16] buffer
+// in between. After the last block bias, per-image bias, residual and scale go in, and y is rounded and
+// written once.
 //
 // dgrad with stride 1 is the same sum over dy with the filter turned by 180 degrees and K and C exchanged:
 // only the packing of the weights differs. Every output has one order of summation, whatever the threads.
 //
-// Measured: see the table in conv2d.cpp, 64 to 72 GFLOP/s a thread of 94. Strips of 128 pixels, blocks of 192 to 768
-// and a window pitch that avoids powers of two made no difference beyond the noise.
+// Measured: see the table in conv2d.cpp, 64 to 72 GFLOP/s a thread of 94. Strips of 128 pixels, blocks of 192
+// to 768 and a window pitch that avoids powers of two made no difference beyond the noise.
 #include "kernels/cpu/conv2d_direct.h"
 
 #include <vector>

@@ -23,8 +23,8 @@ struct ConvShape {
   }
 };
 
-/// Output pixels are cut into strips of whole rows, up to `pixels` of them (or pieces of one long row). A strip
-/// needs a window of the input: its rows and columns with the filter's margins.
+/// Output pixels are cut into strips of whole rows, up to `pixels` of them (or pieces of one long row). A
+/// strip needs a window of the input: its rows and columns with the filter's margins.
 struct Strips {
   int64_t rows, columns;               // of output pixels in a full strip
   int64_t per_column, per_row, count;  // strips down, across, and in all pictures

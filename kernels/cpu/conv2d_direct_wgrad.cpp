@@ -3,15 +3,16 @@
 //   dw[k, (r,s), c] += scale * sum_p dy[p, k] x[p + (r,s), c]
 //
 // For a fixed tap (r,s) this is a matrix product with the pixels as the summed dimension: 6 output channels
-// times 16 input channels stay in 12 registers while p runs; each step is two loads of x, six broadcasts of dy
-// and twelve FMAs. Both operands are packed, about 256 pixels at a time, so that the loop reads memory in order:
-// dy as [k/6][pixel][6], and 16 channels of x's padded window as [pixel][16] (20 KiB, first-level cache), in
-// which all taps are the same data from another starting point. So a value of x is packed once for 9K products.
+// times 16 input channels stay in 12 registers while p runs; each step is two loads of x, six broadcasts of
+// dy and twelve FMAs. Both operands are packed, about 256 pixels at a time, so that the loop reads memory in
+// order: dy as [k/6][pixel][6], and 16 channels of x's padded window as [pixel][16] (20 KiB, first-level
+// cache), in which all taps are the same data from another starting point. So a value of x is packed once for
+// 9K products.
 //
-// Threads share out dw itself (ranges of c and k): no partial sums to join, no atomics, and every element of dw
-// is added up in the same order whatever the number of threads.
+// Threads share out dw itself (ranges of c and k): no partial sums to join, no atomics, and every element of
+// dw is added up in the same order whatever the number of threads.
 //
-// Measured: see the table in conv2d.cpp, 56 to 67 GFLOP/s a thread of 94, where oneDNN reaches 41 to 51.
+// Measured: see the table in conv2d.cpp, 56 to 67 GFLOP/s a thread of 94, where oneDNN reaches 41 to 53.
 #include "kernels/cpu/conv2d_direct.h"
 
 namespace imago::cpu {
@@ -20,8 +21,9 @@ namespace {
 
 constexpr int64_t kStripPixels = 256;
 
-/// dw[i * dw_stride + lane] += scale * sum over the strip, for kRows output and kVectors * kLanes input channels.
-/// dy: [pixels][kRows]; x: first pixel of the window under this tap, x_step (x_row) floats to the next pixel (row).
+/// dw[i * dw_stride + lane] += scale * sum over the strip, for kRows output and kVectors * kLanes input
+/// channels. dy: [pixels][kRows]; x: first pixel of the window under this tap, x_step (x_row) floats to the
+/// next pixel (row).
 template <int kRows, int kVectors>
 inline void accumulate(const float* dy, const float* x, int64_t x_step, int64_t x_row, int64_t rows,
                        int64_t columns, float scale, float* dw, int64_t dw_stride, int64_t k_count,
@@ -110,8 +112,8 @@ class DirectWgrad {
     }
   }
 
-  /// out[pixel][kRows] = dy[pixel, tile's channels]. Whole vectors are written; the next pixel overwrites what is
-  /// too much.
+  /// out[pixel][kRows] = dy[pixel, tile's channels]. Whole vectors are written; the next pixel overwrites
+  /// what is too much.
   void pack_dy(const Strip& strip, int64_t tile, float* out) const {
     const int64_t first = tile * kRows, left = conv_.k - first;
     for (int64_t i = 0; i < strip.rows; ++i) {

@@ -1,10 +1,11 @@
 // Convolution and its gradients by oneDNN (conv2d_onednn.h), with what it lacks around it.
 //
-//   Two sources.  conv(concat(a, b), w) = conv(a, w[..., :Ca]) + conv(b, w[..., Ca:]): one convolution a source,
+//   Two sources.  conv(concat(a, b), w) = conv(a, w[..., :Ca]) + conv(b, w[..., Ca:]): one convolution a
+//   source,
 //                 each with its channels of the weights; the second adds to the first's result. The gradients
 //                 take one convolution a source, too. The concatenation is never made.
-//   bfloat16.     Where the CPU cannot multiply it, operands are widened to float32 in the workspace (a few
-//                 percent of the convolution's time) and the result is rounded once, at the end.
+//   bfloat16.     Where the CPU cannot multiply it, operands are widened to float32 in the workspace, and
+//                 the result is rounded once, at the end.
 //   Epilogue.     The bias goes into the primitive; per-image bias, residual and scale take one pass over y,
 //                 which in bfloat16 is the rounding pass anyway.
 #include "kernels/cpu/conv2d_library.h"

@@ -1,5 +1,5 @@
-// Convolutions by oneDNN with all that the contract asks for: two sources, epilogue, any type. The arguments are
-// those of kernels/backend.h.
+// Convolutions by oneDNN with all that the contract asks for: two sources, epilogue, any type. The arguments
+// are those of kernels/backend.h.
 #pragma once
 
 #include "kernels/backend.h"

@@ -1,10 +1,11 @@
-// oneDNN primitives for the three passes of a convolution, built once per (pass, shape, geometry, type, threads).
+// oneDNN primitives for the three passes of a convolution, built once per (pass, shape, geometry, type,
+// threads).
 //
-// Weights. oneDNN's fast kernels want them in a blocked format of their own choosing; ours are plain [K,R,S,C]
-// and change at every optimizer step. They are reordered into scratch at every call: 0.02 to 0.13 ms beside
-// convolutions of 4 to 40 ms (Zen 2, 2 threads, batch 16), so a cache of reordered weights would save half a
-// percent and would have to know when weights change. Two-source convolutions see a strided view of the
-// weights' channels; the reorder absorbs it.
+// Weights. oneDNN's fast kernels want them in a blocked format of their own choosing; ours are plain
+// [K,R,S,C] and change at every optimizer step. They are reordered into scratch at every call: 0.02 to 0.13
+// ms beside convolutions of 4 to 40 ms (Zen 2, 2 threads, batch 16), so a cache of reordered weights would
+// save half a percent and would have to know when weights change. Two-source convolutions see a strided view
+// of the weights' channels; the reorder absorbs it.
 //
 // wgrad writes oneDNN's format into scratch; the reorder back adds it to dw, with the scale.
 #include "kernels/cpu/conv2d_onednn.h"
@@ -194,8 +195,8 @@ Key key_of(Pass pass, const Conv2d& c, float scale) {
           omp_get_max_threads()};
 }
 
-/// Entries stay for the life of the process: a model has a few hundred shapes, a few kilobytes each. Null: oneDNN
-/// has no such kernel.
+/// Entries stay for the life of the process: a model has a few hundred shapes, a few kilobytes each. Null:
+/// oneDNN has no such kernel.
 const Entry* find(Pass pass, const Conv2d& c, float scale) {
   static std::mutex mutex;
   static std::map<Key, std::unique_ptr<Entry>> cache;

@@ -1,8 +1,10 @@
-// The CPU backend: oneDNN or our own kernel for convolutions, oneDNN for matrix products, our own loops for the rest.
+// The CPU backend: oneDNN or our own kernel for convolutions, oneDNN for matrix products, our own loops for
+// the rest.
 //
-// One file a family: memory (cpu_backend.cpp), elementwise, conv2d (who computes it; conv2d_direct, conv2d_library),
-// group_norm, attention, resample, embedding, diffusion, optimizer. simd.h, simd_math.h and parallel.h are the
-// vocabulary they share. Read kernels/backend.h first: it says what each of these operations means.
+// One file a family: memory (cpu_backend.cpp), elementwise, conv2d (who computes it; conv2d_direct,
+// conv2d_library), group_norm, attention, resample, embedding, diffusion, optimizer. simd.h, simd_math.h and
+// parallel.h are the vocabulary they share. Read kernels/backend.h first: it says what each of these
+// operations means.
 #pragma once
 
 #include "kernels/backend.h"

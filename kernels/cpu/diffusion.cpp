@@ -1,8 +1,8 @@
 // The arithmetic of diffusion itself: noise, the forward process, the loss and the sampler's update.
 //
-// Each works on blocks of one picture: the block's random numbers are made in a buffer in cache (random_block.h)
-// and used at once, so noise never travels through memory. x0, noise and x_t are float32 whatever the type of
-// the activations: bfloat16 would round sqrt(alpha_bar) to 1 for the first timesteps.
+// Each works on blocks of one picture: the block's random numbers are made in a buffer in cache
+// (random_block.h) and used at once, so noise never travels through memory. x0, noise and x_t are float32
+// whatever the type of the activations: bfloat16 would round sqrt(alpha_bar) to 1 for the first timesteps.
 #include "kernels/cpu/cpu_backend.h"
 #include "kernels/cpu/parallel.h"
 #include "kernels/cpu/random_block.h"
@@ -24,7 +24,8 @@ Vec load_pixels(const T* p, int64_t lanes) {
   return load_up_to(p, lanes);
 }
 
-// x_t = c0 x0 + c1 e,  target = c2 x0 + c3 e  (Ho 2020, eq. 4: c0 = sqrt(alpha_bar), c1 = sqrt(1 - alpha_bar))
+// x_t = c0 x0 + c1 e,  target = c2 x0 + c3 e  (Ho 2020, eq. 4: c0 = sqrt(alpha_bar), c1 = sqrt(1 -
+// alpha_bar))
 template <class X, class T>
 void q_sample_pictures(const X* x0, const float* coefficients, const RandomKey& key, const Shape& shape,
                        T* xt, float* target) {

@@ -1,5 +1,5 @@
-// Embeddings: of times by sines (Vaswani 2017, section 3.5), of labels by a table. Small tensors: [N,E] with a
-// few thousand elements, so these loops are plain, and right before fast.
+// Embeddings: of times by sines (Vaswani 2017, section 3.5), of labels by a table. Small tensors: [N,E] with
+// a few thousand elements, so these loops are plain, and right before fast.
 #include <cmath>
 
 #include "kernels/cpu/cpu_backend.h"

@@ -1,9 +1,10 @@
 // Products of small matrices that lie in cache: the inner loops of attention, forward and backward.
 //
-// C[M,N] (+)= A[M,K] B[K,N]. A block of rows of C times one or two vectors of columns stays in registers while
-// k runs: per k one load of B, one broadcast of A per row and one FMA per row and vector. 6 rows x 2 vectors or
-// 12 rows x 1 vector are 12 independent chains, enough to hide the FMA's latency, and leave room for B and the
-// broadcast in 16 registers. A is read one element at a time, so any strides do: its transpose is free.
+// C[M,N] (+)= A[M,K] B[K,N]. A block of rows of C times one or two vectors of columns stays in registers
+// while k runs: per k one load of B, one broadcast of A per row and one FMA per row and vector. 6 rows x 2
+// vectors or 12 rows x 1 vector are 12 independent chains, enough to hide the FMA's latency, and leave room
+// for B and the broadcast in 16 registers. A is read one element at a time, so any strides do: its transpose
+// is free.
 #pragma once
 
 #include "kernels/cpu/simd.h"
@@ -54,8 +55,8 @@ inline void gemm_rows(Strided& a, const float* b, int64_t ldb, float*& c, int64_
   if constexpr (kRows > 1) gemm_rows<kRows / 2, kVectors, kAdd>(a, b, ldb, c, ldc, rows, depth);
 }
 
-/// C = A B, or C += A B with kAdd. a: [rows, depth], b: [depth, columns] with ldb, c: [rows, columns] with ldc;
-/// columns a multiple of kLanes.
+/// C = A B, or C += A B with kAdd. a: [rows, depth], b: [depth, columns] with ldb, c: [rows, columns] with
+/// ldc; columns a multiple of kLanes.
 template <bool kAdd>
 inline void gemm_tile(Strided a, const float* b, int64_t ldb, float* c, int64_t ldc, int64_t rows,
                       int64_t columns, int64_t depth) {

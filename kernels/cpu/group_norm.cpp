@@ -1,16 +1,16 @@
 // GroupNorm (Wu & He 2018) with what follows it: per picture and group of C/G channels
 //   xhat = (x - mean) / sqrt(var + eps),  h = xhat gamma + beta,  h = h (1 + scale) + shift,  y = silu(h).
 //
-// x is [N,P,C], P = H*W pixels, in one or two sources (a concatenation that is never made). The picture is cut
-// into chunks of pixels (64 KiB each). Every chunk finds mean and sum of squared deviations of each group by
-// two passes over its rows while they are in cache, and the chunks of a picture are joined by Chan's formula
-// (Chan, Golub & LeVeque 1983): no sum of squares of raw values, whose difference from the squared mean would
-// cancel. Then a second sweep writes y. If there are as many pictures as threads, a thread does a whole
-// picture, which then sits in its second-level cache for the second sweep; else the threads share out the
-// chunks. Chunks and the order of joining depend on the shape alone, so both ways give the same bits.
+// x is [N,P,C], P = H*W pixels, in one or two sources (a concatenation that is never made). The picture is
+// cut into chunks of pixels (64 KiB each). Every chunk finds mean and sum of squared deviations of each group
+// by two passes over its rows while they are in cache, and the chunks of a picture are joined by Chan's
+// formula (Chan, Golub & LeVeque 1983): no sum of squares of raw values, whose difference from the squared
+// mean would cancel. Then a second sweep writes y. If there are as many pictures as threads, a thread does a
+// whole picture, which then sits in its second-level cache for the second sweep; else the threads share out
+// the chunks. Chunks and the order of joining depend on the shape alone, so both ways give the same bits.
 //
-// Measured (Zen 2, processor time of both threads together, neighbours busy; bench/bench_kernels.cpp): batch 16,
-// 32x32, 64 channels, 32 groups with SiLU, float32: 1.1 ms forward, 1.7 ms backward.
+// Measured (Zen 2, processor time of both threads together, neighbours busy; bench/bench_kernels.cpp): batch
+// 16, 32x32, 64 channels, 32 groups with SiLU, float32: 1.1 ms forward, 1.7 ms backward.
 #include <cmath>
 
 #include "kernels/cpu/columns.h"

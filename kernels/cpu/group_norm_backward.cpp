@@ -3,10 +3,10 @@
 // With dh = dy activation'(h) (1 + scale), the gradient is
 //   dx = rstd (dh gamma - mean_g(dh gamma) - xhat mean_g(dh gamma xhat)).
 // The first sweep recomputes h from x and the statistics (nothing else was saved) and adds up, for every
-// channel, S1 = sum dh' and S2 = sum dh' (x - mean), where dh' = dy activation'(h). All other sums follow from
-// these two: dbeta, dgamma, dscale, dshift and the groups' means. The second sweep writes dx. In float32 the
-// first leaves dh' in dx's memory, which saves the second its exp(); in bfloat16 that would round it, so it is
-// computed again.
+// channel, S1 = sum dh' and S2 = sum dh' (x - mean), where dh' = dy activation'(h). All other sums follow
+// from these two: dbeta, dgamma, dscale, dshift and the groups' means. The second sweep writes dx. In float32
+// the first leaves dh' in dx's memory, which saves the second its exp(); in bfloat16 that would round it, so
+// it is computed again.
 #include <type_traits>
 
 #include "kernels/cpu/columns.h"

@@ -16,7 +16,7 @@
 
 namespace imago::cpu {
 
-/// Elements below which a loop is not worth waking another thread (about 10 us of streaming).
+/// Elements below which a loop is not worth waking another thread.
 inline constexpr int64_t kGrain = 16384;
 
 inline int64_t ceil_div(int64_t a, int64_t b) {
@@ -40,8 +40,8 @@ void parallel_items(int64_t count, F&& f) {
   for (int64_t i = 0; i < count; ++i) f(i);
 }
 
-/// f(begin, end) for chunks of `chunk` consecutive elements of [0, n). Every thread gets one contiguous run of
-/// chunks: right for streaming through memory.
+/// f(begin, end) for chunks of `chunk` consecutive elements of [0, n). Every thread gets one contiguous run
+/// of chunks: right for streaming through memory.
 template <class F>
 void parallel_chunks(int64_t n, int64_t chunk, F&& f) {
   const int64_t count = ceil_div(n, chunk);
@@ -49,8 +49,8 @@ void parallel_chunks(int64_t n, int64_t chunk, F&& f) {
   for (int64_t i = 0; i < count; ++i) f(i * chunk, std::min(n, (i + 1) * chunk));
 }
 
-/// f(i, lanes) for i = begin, begin + kLanes, ... : lanes is kLanes, but for the last, shorter rest. The calls
-/// are inlined, so that load_up_to(p + i, lanes) is a plain vector load in the body.
+/// f(i, lanes) for i = begin, begin + kLanes, ... : lanes is kLanes, but for the last, shorter rest. The
+/// calls are inlined, so that load_up_to(p + i, lanes) is a plain vector load in the body.
 template <class F>
 inline void vector_loop(int64_t begin, int64_t end, F&& f) {
   int64_t i = begin;

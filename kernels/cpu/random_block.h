@@ -1,5 +1,5 @@
-// Random numbers by the block: a few thousand at a time into a buffer in cache, where the operation that wants
-// them reads them as vectors. The numbers themselves are kernels/philox.h's, bit for bit.
+// Random numbers by the block: a few thousand at a time into a buffer in cache, where the operation that
+// wants them reads them as vectors. The numbers themselves are kernels/philox.h's, bit for bit.
 #pragma once
 
 #include "kernels/backend.h"
