@@ -221,6 +221,9 @@ Backend* cuda_backend();
 /// The same kernels compiled for the host and emulated, thread by thread: to test and to debug them. Defined in
 /// the library imago_cuda_on_cpu.
 Backend& cuda_on_cpu_backend();
+/// Our own CUDA kernels; float32 and bfloat16. Null where there is no device or no driver. Only in builds with nvcc
+/// (IMAGO_WITH_CUDA).
+Backend* cuda_backend();
 /// Computes nothing and counts: floating-point operations and bytes, for `--plan`. See
 /// kernels/plan/plan_backend.h.
 Backend& plan_backend();
