@@ -55,6 +55,12 @@ uint32_t box_bytes(const TensorMap& m) {
   return row_bytes(m) * m.box[1] * m.box[2] * m.box[3] * m.box[4];
 }
 
+size_t tensor_bytes(const TensorMap& m) {
+  size_t n = size_t{m.extents[0]} * m.element_bytes;
+  for (int d = 1; d < m.rank; ++d) n += (m.extents[d] - 1) * m.strides[d - 1];
+  return n;
+}
+
 template <class F>
 void for_each_row(const TensorMap& m, const int* coords, F f) {
   uint32_t offset = 0;
@@ -174,7 +180,7 @@ void tensor_load(void* dst, const TensorMap* map, uint64_t* barrier, const int* 
   const uint32_t shared = worker->shared.address(dst);
   check_map(op, map, rank, shared, where);
   MBarrier* b = &worker->mbarriers.find_for_async(barrier, op, where);
-  check_global(op, map->base, 1, where);
+  check_global(op, map->base, tensor_bytes(*map), where);
   struct Load {
     TensorMap map;
     int at[5] = {};
@@ -215,7 +221,7 @@ void tensor_store(const TensorMap* map, const void* src, const int* coords, int 
   BulkStore s{};
   s.shared = worker->shared.address(src);
   check_map(op, map, rank, s.shared, where);
-  check_global(op, map->base, 1, where);
+  check_global(op, map->base, tensor_bytes(*map), where);
   s.land = land_tensor_store, s.bytes = box_bytes(*map), s.rank = rank, s.where = where;
   __builtin_memcpy(s.map, map, sizeof s.map);
   std::copy_n(coords, rank, s.coords);

@@ -207,15 +207,16 @@ inline unsigned __byte_perm(unsigned a, unsigned b, unsigned selector) {  // wit
   inline __attribute__((always_inline)) T name(const T* p) { \
     return *p;                                               \
   }
-#define IMAGO_STORE(name)                                      \
-  template <class T>                                           \
-  inline __attribute__((always_inline)) void name(T* p, T v) { \
-    *p = v;                                                    \
+#define IMAGO_STORE(name)                                                            \
+  template <class T>                                                                 \
+  inline __attribute__((always_inline)) void name(T* p, std::type_identity_t<T> v) { \
+    *p = v;                                                                          \
   }
 IMAGO_LOAD(__ldg)
 IMAGO_LOAD(__ldca)
-IMAGO_LOAD(__ldcg) IMAGO_LOAD(__ldcs) IMAGO_LOAD(__ldlu) IMAGO_LOAD(__ldcv) IMAGO_STORE(__stwb)
-    IMAGO_STORE(__stcg) IMAGO_STORE(__stcs) IMAGO_STORE(__stwt)
+IMAGO_LOAD(__ldcg)
+IMAGO_LOAD(__ldcs) IMAGO_LOAD(__ldlu) IMAGO_LOAD(__ldcv) IMAGO_STORE(__stwb) IMAGO_STORE(__stcg)
+    IMAGO_STORE(__stcs) IMAGO_STORE(__stwt)
 #undef IMAGO_LOAD
 #undef IMAGO_STORE
 

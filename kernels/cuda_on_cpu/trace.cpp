@@ -28,11 +28,12 @@
 namespace imago::cuda_on_cpu::emu {
 namespace {
 
-constexpr size_t kMaxOccurrences = 4096;  // of one site in one lane and launch; what follows is more of the same
+constexpr size_t kMaxOccurrences =
+    4096;  // of one site in one lane and launch; what follows is more of the same
 
 struct Key {
-  uintptr_t pc;         // where the compiler put the access, or 0:
-  SourceLine where;     // the line of a copy that the compiler cannot see
+  uintptr_t pc;      // where the compiler put the access, or 0:
+  SourceLine where;  // the line of a copy that the compiler cannot see
   bool shared, write;
   int bytes;
   auto tie() const { return std::make_tuple(pc, where.file, where.line, shared, write, bytes); }
@@ -79,7 +80,8 @@ void count_shared(const std::vector<uintptr_t>& lanes, int bytes, Totals& t) {
 void count_global(const std::vector<uintptr_t>& lanes, int bytes, Totals& t) {
   std::set<uintptr_t> touched, sectors;
   for (uintptr_t a : lanes)
-    for (uintptr_t b = a; b < a + static_cast<uintptr_t>(bytes); ++b) touched.insert(b), sectors.insert(b / 32);
+    for (uintptr_t b = a; b < a + static_cast<uintptr_t>(bytes); ++b)
+      touched.insert(b), sectors.insert(b / 32);
   t.cost += static_cast<long>(sectors.size());
   t.ideal += static_cast<long>((touched.size() + 31) / 32);
 }
@@ -149,20 +151,23 @@ Trace::~Trace() {
   std::map<std::pair<std::string, std::string>, Totals> lines;  // template instances of one line are one line
   for (const auto& [key, t] : totals) {
     std::string& name = names[key.pc];
-    if (key.pc == 0) name = brief(key.where);
-    else if (name.empty()) name = source_of(key.pc);
-    const std::string what = std::string(key.shared ? "shared " : "global ") + (key.write ? "store " : "load  ") +
-                             std::to_string(key.bytes) + " B";
+    if (key.pc == 0)
+      name = brief(key.where);
+    else if (name.empty())
+      name = source_of(key.pc);
+    const std::string what = std::string(key.shared ? "shared " : "global ") +
+                             (key.write ? "store " : "load  ") + std::to_string(key.bytes) + " B";
     Totals& sum = lines[{name, what}];
     sum.requests += t.requests, sum.cost += t.cost, sum.ideal += t.ideal;
   }
-  std::fprintf(out, "%-28s %-18s %9s %9s %9s %6s\n", "source line", "access", "requests", "cost", "ideal", "ratio");
+  std::fprintf(out, "%-28s %-18s %9s %9s %9s %6s\n", "source line", "access", "requests", "cost", "ideal",
+               "ratio");
   for (const auto& [line, t] : lines) {
     const bool shared = line.second[0] == 's';
     const double ratio = static_cast<double>(t.cost) / static_cast<double>(std::max(t.ideal, 1l));
     const char* verdict = ratio < 1.2 ? "" : shared ? "  <- bank conflicts" : "  <- uncoalesced";
-    std::fprintf(out, "%-28s %-18s %9ld %9ld %9ld %6.2f%s\n", line.first.c_str(), line.second.c_str(), t.requests, t.cost,
-                 t.ideal, ratio, verdict);
+    std::fprintf(out, "%-28s %-18s %9ld %9ld %9ld %6.2f%s\n", line.first.c_str(), line.second.c_str(),
+                 t.requests, t.cost, t.ideal, ratio, verdict);
   }
   if (out != stderr) std::fclose(out);
 }
@@ -180,34 +185,57 @@ void imago_trace_access(const void* p, size_t bytes, int write, const char* file
 }
 
 #define PC reinterpret_cast<uintptr_t>(__builtin_return_address(0))
-#define ACCESSES(n)                                                                    \
-  void __tsan_read##n(void* p) { hit({PC, {}, false, false, n}, p); }                  \
-  void __tsan_write##n(void* p) { hit({PC, {}, false, true, n}, p); }                  \
-  void __tsan_unaligned_read##n(void* p) { hit({PC, {}, false, false, n}, p); }        \
-  void __tsan_unaligned_write##n(void* p) { hit({PC, {}, false, true, n}, p); }
-ACCESSES(1) ACCESSES(2) ACCESSES(4) ACCESSES(8) ACCESSES(16)
-void __tsan_read_range(void* p, unsigned long n) { hit({PC, {}, false, false, static_cast<int>(n)}, p); }
-void __tsan_write_range(void* p, unsigned long n) { hit({PC, {}, false, true, static_cast<int>(n)}, p); }
+#define ACCESSES(n)                         \
+  void __tsan_read##n(void* p) {            \
+    hit({PC, {}, false, false, n}, p);      \
+  }                                         \
+  void __tsan_write##n(void* p) {           \
+    hit({PC, {}, false, true, n}, p);       \
+  }                                         \
+  void __tsan_unaligned_read##n(void* p) {  \
+    hit({PC, {}, false, false, n}, p);      \
+  }                                         \
+  void __tsan_unaligned_write##n(void* p) { \
+    hit({PC, {}, false, true, n}, p);       \
+  }
+ACCESSES(1)
+ACCESSES(2) ACCESSES(4) ACCESSES(8) ACCESSES(16) void __tsan_read_range(void* p, unsigned long n) {
+  hit({PC, {}, false, false, static_cast<int>(n)}, p);
+}
+void __tsan_write_range(void* p, unsigned long n) {
+  hit({PC, {}, false, true, static_cast<int>(n)}, p);
+}
 void __tsan_init() {}
 void __tsan_func_entry(void*) {}
 void __tsan_func_exit() {}
 void __tsan_vptr_update(void**, void*) {}
 void __tsan_vptr_read(void**) {}
-void __tsan_atomic_thread_fence(int) { __atomic_thread_fence(__ATOMIC_SEQ_CST); }
+void __tsan_atomic_thread_fence(int) {
+  __atomic_thread_fence(__ATOMIC_SEQ_CST);
+}
 void __tsan_atomic_signal_fence(int) {}
 
-#define UPDATE(bits, T, name) \
-  T __tsan_atomic##bits##_##name(volatile T* p, T v, int) { return __atomic_##name(p, v, __ATOMIC_SEQ_CST); }
-#define COMPARE(bits, T, name)                                                                              \
-  int __tsan_atomic##bits##_compare_exchange_##name(volatile T* p, T* expected, T v, int, int) {            \
-    return __atomic_compare_exchange_n(p, expected, v, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);          \
+#define UPDATE(bits, T, name)                               \
+  T __tsan_atomic##bits##_##name(volatile T* p, T v, int) { \
+    return __atomic_##name(p, v, __ATOMIC_SEQ_CST);         \
   }
-#define ATOMICS(bits, T)                                                                                    \
-  T __tsan_atomic##bits##_load(const volatile T* p, int) { return __atomic_load_n(p, __ATOMIC_SEQ_CST); }   \
-  void __tsan_atomic##bits##_store(volatile T* p, T v, int) { __atomic_store_n(p, v, __ATOMIC_SEQ_CST); }   \
-  T __tsan_atomic##bits##_exchange(volatile T* p, T v, int) { return __atomic_exchange_n(p, v, __ATOMIC_SEQ_CST); } \
-  UPDATE(bits, T, fetch_add) UPDATE(bits, T, fetch_sub) UPDATE(bits, T, fetch_and) UPDATE(bits, T, fetch_or)  \
-  UPDATE(bits, T, fetch_xor) COMPARE(bits, T, strong) COMPARE(bits, T, weak)
+#define COMPARE(bits, T, name)                                                                     \
+  int __tsan_atomic##bits##_compare_exchange_##name(volatile T* p, T* expected, T v, int, int) {   \
+    return __atomic_compare_exchange_n(p, expected, v, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST); \
+  }
+#define ATOMICS(bits, T)                                                                                     \
+  T __tsan_atomic##bits##_load(const volatile T* p, int) {                                                   \
+    return __atomic_load_n(p, __ATOMIC_SEQ_CST);                                                             \
+  }                                                                                                          \
+  void __tsan_atomic##bits##_store(volatile T* p, T v, int) {                                                \
+    __atomic_store_n(p, v, __ATOMIC_SEQ_CST);                                                                \
+  }                                                                                                          \
+  T __tsan_atomic##bits##_exchange(volatile T* p, T v, int) {                                                \
+    return __atomic_exchange_n(p, v, __ATOMIC_SEQ_CST);                                                      \
+  }                                                                                                          \
+  UPDATE(bits, T, fetch_add)                                                                                 \
+  UPDATE(bits, T, fetch_sub) UPDATE(bits, T, fetch_and) UPDATE(bits, T, fetch_or) UPDATE(bits, T, fetch_xor) \
+      COMPARE(bits, T, strong) COMPARE(bits, T, weak)
 ATOMICS(8, char) ATOMICS(16, short) ATOMICS(32, int) ATOMICS(64, long)
 
 }  // extern "C"

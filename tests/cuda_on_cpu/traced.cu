@@ -27,13 +27,12 @@ __global__ void strided(const float* x, float* y) {
 
 __global__ void rows(const uint4* x, uint32_t* y) {
   IMAGO_SHARED(uint4, tile, [32][8]);  // rows of 128 bytes
-  for (unsigned i = threadIdx.x; i < 256; i += 32)
-    ptx::cp_async(&tile[i / 8][i % 8], x + i);
+  for (unsigned i = threadIdx.x; i < 256; i += 32) ptx::cp_async(&tile[i / 8][i % 8], x + i);
   ptx::cp_async_commit();
   ptx::cp_async_wait<0>();
   __syncwarp();
   uint32_t r[4];
-  ptx::ldmatrix_x4(r, &tile[threadIdx.x][0]);  // a column of chunks: 8 ways
+  ptx::ldmatrix_x4(r, &tile[threadIdx.x][0]);                    // a column of chunks: 8 ways
   ptx::ldmatrix_x4(r, &tile[threadIdx.x / 8][threadIdx.x % 8]);  // a row of chunks: ideal
   y[threadIdx.x] = r[0];
 }

@@ -8,17 +8,18 @@ constexpr int kM = 64, kK = 64;  // four instructions along K
 enum Major { kKMajor = 0, kMnMajor = 1 };
 
 /// Byte of element (mn, k) in rows of 128 swizzled bytes: one row an mn (K-major), or one row a k for every 64 mn.
-__device__ int operand_byte(int mn, int k, int major) {
+[[maybe_unused]] __device__ int operand_byte(int mn, int k, int major) {
   if (major == kKMajor) return mn * 128 + ((k / 8) ^ (mn % 8)) * 16 + k % 8 * 2;
   return mn / 64 * (kK * 128) + k * 128 + ((mn % 64 / 8) ^ (k % 8)) * 16 + mn % 8 * 2;
 }
 
-__device__ void fill(unsigned char* shared, const __nv_bfloat16* x, int rows, int major) {  // x [rows, kK]
+[[maybe_unused]] __device__ void fill(unsigned char* shared, const __nv_bfloat16* x, int rows,
+                                      int major) {  // x [rows, kK]
   for (int i = static_cast<int>(threadIdx.x); i < rows * kK; i += 128)
     *reinterpret_cast<__nv_bfloat16*>(shared + operand_byte(i / kK, i % kK, major)) = x[i];
 }
 
-__device__ uint64_t step(const unsigned char* operand, int major, int kk) {
+[[maybe_unused]] __device__ uint64_t step(const unsigned char* operand, int major, int kk) {
   const uint64_t d = major == kKMajor ? ptx::wgmma_k_major(operand) : ptx::wgmma_mn_major(operand, kK * 128);
   return ptx::wgmma_advance(d, static_cast<uint32_t>(kk * (major == kKMajor ? 32 : 2048)));
 }
