@@ -40,7 +40,8 @@ LoadedModel load_model(const SampleOptions& o, Device device, DType compute) {
   const fs::path ema = fs::path(o.model) / "unet_ema" / m.folder.weights.filename();
   if (!o.raw_weights && fs::exists(ema)) m.folder.weights = ema;
   m.unet = std::make_unique<UNet>(m.folder.unet);
-  m.parameters = std::make_unique<FlatParameters>(*m.unet, FlatParameters::Options{device, DType::kFloat32, compute, false});
+  m.parameters = std::make_unique<FlatParameters>(
+      *m.unet, FlatParameters::Options{device, DType::kFloat32, compute, false});
   load_weights(m.folder.weights, *m.parameters, m.parameters->values());
   m.parameters->refresh_compute();
   return m;
@@ -52,8 +53,10 @@ std::unique_ptr<Scheduler> make_sampler(const SampleOptions& o, SchedulerConfig 
   const bool ddim = config.kind == Kind::kDdim;
   if (o.eta_given && !ddim) bad_input("--eta: is for --scheduler ddim; ddpm has its own noise");
   const int64_t all = config.noise.num_train_timesteps;
-  const int64_t steps = o.num_inference_steps.value_or(ddim ? std::min<int64_t>(all, kDefaultDdimSteps) : all);
-  if (steps > all) bad_input("--num_inference_steps ", steps, ": the model has ", all, " noise levels, expected no more");
+  const int64_t steps =
+      o.num_inference_steps.value_or(ddim ? std::min<int64_t>(all, kDefaultDdimSteps) : all);
+  if (steps > all)
+    bad_input("--num_inference_steps ", steps, ": the model has ", all, " noise levels, expected no more");
   return make_scheduler(config, static_cast<int>(steps), o.eta);
 }
 
@@ -80,8 +83,8 @@ SampleRequest make_request(const SampleOptions& o, const UNetConfig& unet, Devic
       bad_input("--num_images ", n, ": ", o.initial_noise, " holds noise for ", held, " pictures");
     n = held;
     if (o.resolution && (r.height != r.initial_noise.dim(1) || r.width != r.initial_noise.dim(2)))
-      bad_input("--resolution ", *o.resolution, ": ", o.initial_noise, " holds noise of ", r.initial_noise.dim(1), " x ",
-                r.initial_noise.dim(2));
+      bad_input("--resolution ", *o.resolution, ": ", o.initial_noise, " holds noise of ",
+                r.initial_noise.dim(1), " x ", r.initial_noise.dim(2));
     r.height = r.initial_noise.dim(1);
     r.width = r.initial_noise.dim(2);
     unet.check_resolution(r.height, r.width, "--initial_noise " + o.initial_noise);
@@ -103,7 +106,8 @@ SampleRequest make_request(const SampleOptions& o, const UNetConfig& unet, Devic
   return r;
 }
 
-/// Makes the folders of the outputs and checks that files can be written there: before the work, not after it.
+/// Makes the folders of the outputs and checks that files can be written there: before the work, not after
+/// it.
 void prepare_outputs(const SampleOptions& o) {
   const auto make = [](const fs::path& folder) {
     std::error_code error;
@@ -122,8 +126,8 @@ void prepare_outputs(const SampleOptions& o) {
 }
 
 void write_outputs(const SampleOptions& o, const Tensor& x) {  // x [N,H,W,C]
-  const auto n = static_cast<int>(x.dim(0)), height = static_cast<int>(x.dim(1)), width = static_cast<int>(x.dim(2)),
-             channels = static_cast<int>(x.dim(3));
+  const auto n = static_cast<int>(x.dim(0)), height = static_cast<int>(x.dim(1)),
+             width = static_cast<int>(x.dim(2)), channels = static_cast<int>(x.dim(3));
   if (!o.save_tensors.empty()) {
     const auto nchw = nhwc_to_nchw(to_vector<float>(x), x.shape());
     const NamedTensor samples{"samples", {nchw.data(), DType::kFloat32, {n, channels, height, width}}};
@@ -140,8 +144,8 @@ void write_outputs(const SampleOptions& o, const Tensor& x) {  // x [N,H,W,C]
   for (int k = 0; k < n; ++k) {
     char name[24];
     std::snprintf(name, sizeof name, "%05d.png", k);
-    write_png(fs::path(o.output_dir) / name, std::span(pixels).subspan(static_cast<size_t>(k) * size, size), height, width,
-              channels);
+    write_png(fs::path(o.output_dir) / name, std::span(pixels).subspan(static_cast<size_t>(k) * size, size),
+              height, width, channels);
   }
 }
 
@@ -158,7 +162,9 @@ int run(const SampleOptions& o) {
   look.label = "sample";
   look.unit = "steps";
   Progress progress(batches * scheduler->steps(), 0, look);
-  request.progress = [&](int64_t done, int64_t) { progress.update(done, std::numeric_limits<double>::quiet_NaN(), 1); };
+  request.progress = [&](int64_t done, int64_t) {
+    progress.update(done, std::numeric_limits<double>::quiet_NaN(), 1);
+  };
   const Tensor x = sample(*model.unet, *scheduler, request);  // [N,H,W,C]
   progress.finish();
   write_outputs(o, x);

@@ -62,7 +62,8 @@ bool NumberRange::contains(double x) const {
 std::string NumberRange::to_string() const {
   std::string text = "a number";
   if (std::isfinite(min)) text += (min_excluded ? " > " : " >= ") + shortest(min);
-  if (std::isfinite(max)) text += std::string(std::isfinite(min) ? " and" : "") + (max_excluded ? " < " : " <= ") + shortest(max);
+  if (std::isfinite(max))
+    text += std::string(std::isfinite(min) ? " and" : "") + (max_excluded ? " < " : " <= ") + shortest(max);
   return text;
 }
 
@@ -81,7 +82,8 @@ struct CommandLine::Impl {
       Number n;
       return parse_number(given, n) && n >= static_cast<Number>(min);
     };
-    const std::string expected = "a whole number" + (min == std::numeric_limits<int64_t>::min() ? "" : " >= " + std::to_string(min));
+    const std::string expected =
+        "a whole number" + (min == std::numeric_limits<int64_t>::min() ? "" : " >= " + std::to_string(min));
     finish(app.add_option(name, value, help))
         ->check(expecting(expected, accepts))
         ->type_name("N")
@@ -89,7 +91,8 @@ struct CommandLine::Impl {
   }
 
   std::string unknown(const std::string& argument) const {
-    if (argument.rfind("--", 0) != 0) return "unexpected argument \"" + argument + "\"; options begin with --";
+    if (argument.rfind("--", 0) != 0)
+      return "unexpected argument \"" + argument + "\"; options begin with --";
     const std::string name = argument.substr(0, argument.find('='));
     std::string best;
     size_t distance = name.size() / 3 + 1;  // farther away is no typing error
@@ -97,7 +100,8 @@ struct CommandLine::Impl {
       const std::string known = o->get_name();
       if (const size_t d = edit_distance(name, known); d < distance) distance = d, best = known;
     }
-    return name + ": there is no such option" + (best.empty() ? "; see --help" : "; did you mean " + best + "?");
+    return name + ": there is no such option" +
+           (best.empty() ? "; see --help" : "; did you mean " + best + "?");
   }
 
   CLI::App app;
@@ -121,7 +125,8 @@ void CommandLine::text(const std::string& name, std::string& value, const std::s
 void CommandLine::whole_number(const std::string& name, int& value, int64_t min, const std::string& help) {
   impl_->whole_number(name, value, min, help);
 }
-void CommandLine::whole_number(const std::string& name, int64_t& value, int64_t min, const std::string& help) {
+void CommandLine::whole_number(const std::string& name, int64_t& value, int64_t min,
+                               const std::string& help) {
   impl_->whole_number(name, value, min, help);
 }
 void CommandLine::whole_number(const std::string& name, std::optional<int>& value, int64_t min,
@@ -129,14 +134,18 @@ void CommandLine::whole_number(const std::string& name, std::optional<int>& valu
   impl_->whole_number(name, value, min, help);
 }
 void CommandLine::seed(const std::string& name, uint64_t& value, const std::string& help) {
-  const auto accepts = [](const std::string& given) { uint64_t n; return parse_number(given, n); };
+  const auto accepts = [](const std::string& given) {
+    uint64_t n;
+    return parse_number(given, n);
+  };
   impl_->finish(impl_->app.add_option(name, value, help))
       ->check(expecting("a whole number from 0 to 2^64 - 1", accepts))
       ->type_name("N")
       ->capture_default_str();
 }
 
-void CommandLine::number(const std::string& name, double& value, const NumberRange& range, const std::string& help) {
+void CommandLine::number(const std::string& name, double& value, const NumberRange& range,
+                         const std::string& help) {
   const auto accepts = [range](const std::string& given) {
     double x;
     return parse_number(given, x) && range.contains(x);
@@ -147,16 +156,21 @@ void CommandLine::number(const std::string& name, double& value, const NumberRan
       ->default_str(shortest(value));
 }
 
-void CommandLine::choice(const std::string& name, std::string& value, std::initializer_list<const char*> choices,
-                         const std::string& help) {
+void CommandLine::choice(const std::string& name, std::string& value,
+                         std::initializer_list<const char*> choices, const std::string& help) {
   std::string expected, type;
   for (const char* c : choices) {
     if (!type.empty()) expected += (c == *(choices.end() - 1) ? " or " : ", "), type += "|";
     expected += c, type += c;
   }
   const std::vector<std::string> known(choices.begin(), choices.end());
-  const auto accepts = [known](const std::string& s) { return std::find(known.begin(), known.end(), s) != known.end(); };
-  impl_->finish(impl_->app.add_option(name, value, help))->check(expecting(expected, accepts))->type_name(type)->default_str(value);
+  const auto accepts = [known](const std::string& s) {
+    return std::find(known.begin(), known.end(), s) != known.end();
+  };
+  impl_->finish(impl_->app.add_option(name, value, help))
+      ->check(expecting(expected, accepts))
+      ->type_name(type)
+      ->default_str(value);
 }
 
 void CommandLine::flag(const std::string& name, bool& value, const std::string& help) {
@@ -165,16 +179,18 @@ void CommandLine::flag(const std::string& name, bool& value, const std::string& 
 
 void CommandLine::refused(const std::string& name, bool has_value, const std::string& reason) {
   const auto refuse = [name, reason] { bad_input(name, ": ", reason); };
-  CLI::Option* option =
-      has_value ? impl_->app.add_option_function<std::string>(name, [refuse](const std::string&) { refuse(); }, "refused: " + reason)
-                : impl_->app.add_flag_callback(name, refuse, "refused: " + reason);
+  CLI::Option* option = has_value
+                            ? impl_->app.add_option_function<std::string>(
+                                  name, [refuse](const std::string&) { refuse(); }, "refused: " + reason)
+                            : impl_->app.add_flag_callback(name, refuse, "refused: " + reason);
   impl_->without_effect.insert(impl_->finish(option));
 }
 
 void CommandLine::ignored(const std::string& name, bool has_value, const std::string& reason) {
-  CLI::Option* option =
-      has_value ? impl_->app.add_option_function<std::string>(name, [](const std::string&) {}, "no effect: " + reason)
-                : impl_->app.add_flag_callback(name, [] {}, "no effect: " + reason);
+  CLI::Option* option = has_value ? impl_->app.add_option_function<std::string>(
+                                        name, [](const std::string&) {}, "no effect: " + reason)
+                                  : impl_->app.add_flag_callback(
+                                        name, [] {}, "no effect: " + reason);
   impl_->without_effect.insert(impl_->finish(option));
 }
 
@@ -193,7 +209,8 @@ bool CommandLine::parse(int argc, const char* const* argv) {
   } catch (const CLI::ParseError& e) {
     throw Error(Fault::kBadInput, e.what());
   }
-  if (const auto rest = impl_->app.remaining(); !rest.empty()) throw Error(Fault::kBadInput, impl_->unknown(rest[0]));
+  if (const auto rest = impl_->app.remaining(); !rest.empty())
+    throw Error(Fault::kBadInput, impl_->unknown(rest[0]));
   return true;
 }
 

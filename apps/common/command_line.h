@@ -1,4 +1,5 @@
-// Command-line options with messages of one line, over CLI11 (which stays in the .cpp: it is slow to compile).
+// Command-line options with messages of one line, over CLI11 (which stays in the .cpp: it is slow to
+// compile).
 #pragma once
 
 #include <cstdint>
@@ -18,13 +19,15 @@ struct NumberRange {
   bool min_excluded = false, max_excluded = false;
 
   static NumberRange positive() { return {0, std::numeric_limits<double>::infinity(), true, true}; }
-  static NumberRange at_least(double min) { return {min, std::numeric_limits<double>::infinity(), false, true}; }
+  static NumberRange at_least(double min) {
+    return {min, std::numeric_limits<double>::infinity(), false, true};
+  }
   bool contains(double x) const;
   std::string to_string() const;  // "a number > 0"
 };
 
-/// The options of one program, all of the form --name value, --name=value or --flag; given twice, the last counts.
-/// The variables hold the defaults, and must outlive parse().
+/// The options of one program, all of the form --name value, --name=value or --flag; given twice, the last
+/// counts. The variables hold the defaults, and must outlive parse().
 class CommandLine {
  public:
   CommandLine(const std::string& program, const std::string& description);
@@ -42,12 +45,14 @@ class CommandLine {
   void choice(const std::string& name, std::string& value, std::initializer_list<const char*> choices,
               const std::string& help);
   void flag(const std::string& name, bool& value, const std::string& help);
-  /// Known, but not taken: bad input "--NAME: REASON" where it is given. `has_value`: it is followed by a value.
+  /// Known, but not taken: bad input "--NAME: REASON" where it is given. `has_value`: it is followed by a
+  /// value.
   void refused(const std::string& name, bool has_value, const std::string& reason);
   /// Taken, but without effect here.
   void ignored(const std::string& name, bool has_value, const std::string& reason);
 
-  /// Bad input, naming the option, for anything that is not as declared. False: --help was asked for and printed.
+  /// Bad input, naming the option, for anything that is not as declared. False: --help was asked for and
+  /// printed.
   bool parse(int argc, const char* const* argv);
   /// After parse(): whether the option was on the command line.
   bool given(const std::string& name) const;

@@ -49,13 +49,15 @@ void remove_tree(const fs::path& path) {
 }  // namespace
 
 OutputFolder::OutputFolder(const TrainOptions& options) : path_(options.output_dir) {
-  if (there_is(path_) && !is_folder(path_)) bad_input("--output_dir ", path_.string(), ": is a file, expected a folder");
+  if (there_is(path_) && !is_folder(path_))
+    bad_input("--output_dir ", path_.string(), ": is a file, expected a folder");
   const bool overwrite = options.overwrite_output_dir;
   if (!options.resume_from_checkpoint.empty()) choose_checkpoint(options.resume_from_checkpoint, overwrite);
   if (resume_from_ && !elsewhere_) {
     refuse_later_checkpoints(overwrite);
   } else if (!overwrite && warning_.empty() && !is_empty_or_missing(path_)) {
-    bad_input("--output_dir ", path_.string(), ": is not empty; --resume_from_checkpoint latest goes on with the run in it, "
+    bad_input("--output_dir ", path_.string(),
+              ": is not empty; --resume_from_checkpoint latest goes on with the run in it, "
               "--overwrite_output_dir replaces it");
   }
 }
@@ -72,7 +74,8 @@ void OutputFolder::choose_checkpoint(const std::string& wanted, bool overwrite) 
       return;
     }
     if (there_is(path_ / "model_index.json") && !overwrite)
-      bad_input("--resume_from_checkpoint latest: ", path_.string(), " holds a model but no checkpoint; "
+      bad_input("--resume_from_checkpoint latest: ", path_.string(),
+                " holds a model but no checkpoint; "
                 "--overwrite_output_dir trains a new one in its place");
     warning_ = path_.string() + ": has no checkpoint yet; training starts from the beginning";
     return;
@@ -88,11 +91,12 @@ void OutputFolder::choose_checkpoint(const std::string& wanted, bool overwrite) 
   elsewhere_ = resolved(*resume_from_).parent_path() != resolved(path_);
 }
 
-/// They belong to a course that the run is about to leave; "latest" would find them, and the limit on the number of
-/// checkpoints would keep them rather than new ones.
+/// They belong to a course that the run is about to leave; "latest" would find them, and the limit on the
+/// number of checkpoints would keep them rather than new ones.
 void OutputFolder::refuse_later_checkpoints(bool overwrite) {
   const auto checkpoints = list_checkpoints(path_);
-  if (overwrite || checkpoints.empty() || resolved(checkpoints.back().path) == resolved(*resume_from_)) return;
+  if (overwrite || checkpoints.empty() || resolved(checkpoints.back().path) == resolved(*resume_from_))
+    return;
   bad_input("--resume_from_checkpoint ", resume_from_->string(), ": there are later checkpoints, up to ",
             checkpoints.back().path.filename().string(), "; --overwrite_output_dir removes them");
 }
@@ -124,7 +128,8 @@ void OutputFolder::remove_run(int64_t after_step) {
     if (c.step > after_step) remove_tree(c.path);
   }
   if (after_step >= 0) return;
-  for (const char* name : {"model_index.json", "unet", "scheduler", "metrics.jsonl", "report.html"}) remove_tree(path_ / name);
+  for (const char* name : {"model_index.json", "unet", "scheduler", "metrics.jsonl", "report.html"})
+    remove_tree(path_ / name);
   std::error_code ignored;
   for (fs::directory_iterator it(samples(), ignored), end; !ignored && it != end; it.increment(ignored)) {
     const std::string name = it->path().filename();

@@ -16,9 +16,9 @@ struct TrainOptions;
 /// The constructor only looks; nothing is written or removed before open().
 class OutputFolder {
  public:
-  /// Decides from the options and from what lies in the folder how to begin. Bad input where that would mix up two
-  /// runs or lose something: a folder that is not empty, without --overwrite_output_dir or --resume_from_checkpoint; a
-  /// checkpoint that is not there; later checkpoints than the one to go on from.
+  /// Decides from the options and from what lies in the folder how to begin. Bad input where that would mix
+  /// up two runs or lose something: a folder that is not empty, without --overwrite_output_dir or
+  /// --resume_from_checkpoint; a checkpoint that is not there; later checkpoints than the one to go on from.
   explicit OutputFolder(const TrainOptions& options);
   OutputFolder(const OutputFolder&) = delete;
   OutputFolder& operator=(const OutputFolder&) = delete;
@@ -29,9 +29,9 @@ class OutputFolder {
   /// Something to tell the user about the decision, or empty.
   const std::string& warning() const { return warning_; }
 
-  /// Makes the folder and takes it: bad input if another run is writing there. Removes what killed runs left half
-  /// written and, when starting anew, what an earlier run wrote (the names above, nothing else). When going on from
-  /// `step` of a run that lies elsewhere, its metrics are copied.
+  /// Makes the folder and takes it: bad input if another run is writing there. Removes what killed runs left
+  /// half written and, when starting anew, what an earlier run wrote (the names above, nothing else). When
+  /// going on from `step` of a run that lies elsewhere, its metrics are copied.
   void open(int64_t step);
 
   const std::filesystem::path& path() const { return path_; }

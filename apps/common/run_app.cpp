@@ -33,7 +33,8 @@ int run_app(const std::string& name, const std::function<int()>& body) {
   try {
     const int code = body();
     // Output that never arrived (a full disk behind a redirect) is a failure, too.
-    if (std::fflush(stdout) != 0 && code == kExitOk) return report(name, "cannot write to standard output", 1);
+    if (std::fflush(stdout) != 0 && code == kExitOk)
+      return report(name, "cannot write to standard output", 1);
     return code;
   } catch (const Error& e) {
     return report(name, e.what(), e.fault == Fault::kBadInput ? kExitBadInput : kExitFailure);

@@ -3,9 +3,9 @@
 
 namespace imago {
 
-/// While alive, the first SIGINT, SIGTERM or SIGHUP is only noted, for the program to end in good order; a second
-/// one ends it at once with exit code 128 + signal. Signals that the program was started to ignore (nohup) stay
-/// ignored. One at a time.
+/// While alive, the first SIGINT, SIGTERM or SIGHUP is only noted, for the program to end in good order; a
+/// second one ends it at once with exit code 128 + signal. Signals that the program was started to ignore
+/// (nohup) stay ignored. One at a time.
 class StopSignals {
  public:
   StopSignals();

@@ -14,28 +14,35 @@ namespace {
 const char* const kDescription =
     "Trains a denoising diffusion model (DDPM) on pictures, and writes a diffusers pipeline folder.\n\n"
     "  train_ddpm --train_data_dir pictures/ --resolution 32 --output_dir runs/one --use_ema\n\n"
-    "Options have the names and defaults of diffusers' train_unconditional.py. Ctrl-C ends the step, writes a checkpoint\n"
+    "Options have the names and defaults of diffusers' train_unconditional.py. Ctrl-C ends the step, writes "
+    "a checkpoint\n"
     "and says how to go on.\n";
 
 void add_data_options(CommandLine& cli, TrainOptions& o) {
   cli.heading("Data");
-  cli.text("--train_data_dir", o.train_data_dir,
-           "Pictures: a folder of PNG and JPEG files, of IDX files (MNIST), of CIFAR-10 batches, or an atlas");
-  cli.text("--dataset_name", o.dataset_name, "Another name for --train_data_dir; data sets of the hub are not fetched");
+  cli.text(
+      "--train_data_dir", o.train_data_dir,
+      "Pictures: a folder of PNG and JPEG files, of IDX files (MNIST), of CIFAR-10 batches, or an atlas");
+  cli.text("--dataset_name", o.dataset_name,
+           "Another name for --train_data_dir; data sets of the hub are not fetched");
   cli.whole_number("--resolution", o.resolution, 1,
-                   "Side of the square that pictures are resized and cropped to; default: the model's sample_size, else 64");
+                   "Side of the square that pictures are resized and cropped to; default: the model's "
+                   "sample_size, else 64");
   cli.flag("--center_crop", o.center_crop, "Crop at the centre instead of at random");
   cli.flag("--random_flip", o.random_flip, "Mirror every second picture left to right");
   cli.flag("--strict_data", o.strict_data, "Refuse broken pictures instead of skipping them with a warning");
-  cli.whole_number("--dataloader_num_workers", o.dataloader_num_workers, 0, "Threads that prepare batches ahead");
+  cli.whole_number("--dataloader_num_workers", o.dataloader_num_workers, 0,
+                   "Threads that prepare batches ahead");
 }
 
 void add_model_options(CommandLine& cli, TrainOptions& o) {
   cli.heading("Model");
   cli.text("--model_config_name_or_path", o.model_config_name_or_path,
-           "A UNet2DModel's config.json, or a folder that holds one; with weights beside it, training starts from them. "
+           "A UNet2DModel's config.json, or a folder that holds one; with weights beside it, training starts "
+           "from them. "
            "Default: the 113.7 M parameter model of train_unconditional.py");
-  cli.choice("--prediction_type", o.prediction_type, {"epsilon", "sample", "v_prediction"}, "What the network predicts");
+  cli.choice("--prediction_type", o.prediction_type, {"epsilon", "sample", "v_prediction"},
+             "What the network predicts");
   cli.whole_number("--ddpm_num_steps", o.ddpm_num_steps, 1, "Noise levels");
   cli.choice("--ddpm_beta_schedule", o.ddpm_beta_schedule,
              {"linear", "scaled_linear", "squaredcos_cap_v2", "sigmoid", "laplace"}, "How the noise grows");
@@ -43,7 +50,8 @@ void add_model_options(CommandLine& cli, TrainOptions& o) {
 
 void add_training_options(CommandLine& cli, TrainOptions& o) {
   cli.heading("Training");
-  cli.whole_number("--train_batch_size", o.train_batch_size, 1, "Pictures that go through the network together");
+  cli.whole_number("--train_batch_size", o.train_batch_size, 1,
+                   "Pictures that go through the network together");
   cli.whole_number("--gradient_accumulation_steps", o.gradient_accumulation_steps, 1, "Batches an update");
   cli.whole_number("--num_epochs", o.num_epochs, 1, "How often to go through the data");
   cli.whole_number("--max_train_steps", o.max_train_steps, 1, "Updates; instead of --num_epochs");
@@ -51,14 +59,17 @@ void add_training_options(CommandLine& cli, TrainOptions& o) {
   cli.choice("--lr_scheduler", o.lr_scheduler,
              {"linear", "cosine", "cosine_with_restarts", "polynomial", "constant", "constant_with_warmup"},
              "How the learning rate goes on after warm-up");
-  cli.whole_number("--lr_warmup_steps", o.lr_warmup_steps, 0, "Updates over which the learning rate grows from 0");
+  cli.whole_number("--lr_warmup_steps", o.lr_warmup_steps, 0,
+                   "Updates over which the learning rate grows from 0");
   const NumberRange below_one{0, 1, false, true};
   cli.number("--adam_beta1", o.adam_beta1, below_one, "AdamW: decay of the first moment");
   cli.number("--adam_beta2", o.adam_beta2, below_one, "AdamW: decay of the second moment");
   cli.number("--adam_weight_decay", o.adam_weight_decay, NumberRange::at_least(0), "AdamW: weight decay");
   cli.number("--adam_epsilon", o.adam_epsilon, NumberRange::positive(), "AdamW: epsilon");
-  cli.number("--max_grad_norm", o.max_grad_norm, NumberRange::at_least(0), "Clip the gradient's norm to this; 0: do not");
-  cli.number("--snr_gamma", o.snr_gamma, NumberRange::positive(), "Weigh losses by min-SNR with this gamma; if not given, do not");
+  cli.number("--max_grad_norm", o.max_grad_norm, NumberRange::at_least(0),
+             "Clip the gradient's norm to this; 0: do not");
+  cli.number("--snr_gamma", o.snr_gamma, NumberRange::positive(),
+             "Weigh losses by min-SNR with this gamma; if not given, do not");
   cli.flag("--use_ema", o.use_ema, "Keep a moving average of the weights, sample from it and save it");
   cli.number("--ema_inv_gamma", o.ema_inv_gamma, NumberRange::positive(), "EMA warm-up: inverse gamma");
   cli.number("--ema_power", o.ema_power, NumberRange::positive(), "EMA warm-up: power");
@@ -71,37 +82,48 @@ void add_machine_options(CommandLine& cli, TrainOptions& o) {
   cli.choice("--device", o.device, {"auto", "cpu", "cuda"}, "Where to compute");
   cli.choice("--mixed_precision", o.mixed_precision, {"no", "fp16", "bf16"},
              "bf16: bfloat16 activations, float32 weights; fp16 is refused");
-  cli.flag("--gradient_checkpointing", o.gradient_checkpointing, "Compute activations again in backward: less memory, more time");
+  cli.flag("--gradient_checkpointing", o.gradient_checkpointing,
+           "Compute activations again in backward: less memory, more time");
   cli.flag("--plan", o.plan, "Print layers, parameters, FLOPs and bytes, and stop");
 }
 
 void add_output_options(CommandLine& cli, TrainOptions& o) {
   cli.heading("Output");
-  cli.text("--output_dir", o.output_dir, "Receives the model, checkpoints, samples/, metrics.jsonl and report.html");
+  cli.text("--output_dir", o.output_dir,
+           "Receives the model, checkpoints, samples/, metrics.jsonl and report.html");
   cli.flag("--overwrite_output_dir", o.overwrite_output_dir, "Remove what an earlier run left there");
-  cli.whole_number("--checkpointing_steps", o.checkpointing_steps, 1, "Write a checkpoint every so many updates");
-  cli.whole_number("--checkpoints_total_limit", o.checkpoints_total_limit, 1, "Keep only the newest so many checkpoints");
-  cli.text("--resume_from_checkpoint", o.resume_from_checkpoint, "Go on from this checkpoint folder, or from the \"latest\" one");
-  cli.whole_number("--save_model_epochs", o.save_model_epochs, 1, "Write the model every so many epochs, and at the end");
-  cli.whole_number("--save_images_epochs", o.save_images_epochs, 1, "Sample pictures every so many epochs, and at the end");
+  cli.whole_number("--checkpointing_steps", o.checkpointing_steps, 1,
+                   "Write a checkpoint every so many updates");
+  cli.whole_number("--checkpoints_total_limit", o.checkpoints_total_limit, 1,
+                   "Keep only the newest so many checkpoints");
+  cli.text("--resume_from_checkpoint", o.resume_from_checkpoint,
+           "Go on from this checkpoint folder, or from the \"latest\" one");
+  cli.whole_number("--save_model_epochs", o.save_model_epochs, 1,
+                   "Write the model every so many epochs, and at the end");
+  cli.whole_number("--save_images_epochs", o.save_images_epochs, 1,
+                   "Sample pictures every so many epochs, and at the end");
   cli.whole_number("--preview_steps", o.preview_steps, 1, "Sample pictures every so many updates instead");
   cli.whole_number("--eval_batch_size", o.eval_batch_size, 1, "Pictures to sample");
-  cli.whole_number("--preview_inference_steps", o.preview_inference_steps, 1, "Steps to sample them in, by DDIM");
+  cli.whole_number("--preview_inference_steps", o.preview_inference_steps, 1,
+                   "Steps to sample them in, by DDIM");
   cli.whole_number("--ddpm_num_inference_steps", o.ddpm_num_inference_steps, 1,
                    "Sample them by DDPM instead, in so many steps (train_unconditional.py does, in 1000)");
 }
 
 void add_foreign_options(CommandLine& cli) {
   cli.heading("Options of train_unconditional.py that are refused or have no effect");
-  cli.refused("--push_to_hub", false, "nothing is uploaded from here; use `huggingface-cli upload` on the output folder");
+  cli.refused("--push_to_hub", false,
+              "nothing is uploaded from here; use `huggingface-cli upload` on the output folder");
   for (const char* name : {"--hub_token", "--hub_model_id"}) cli.ignored(name, true, "nothing is uploaded");
   cli.ignored("--hub_private_repo", false, "nothing is uploaded");
-  cli.refused("--dataset_config_name", true, "data sets of the hub are not fetched; give a folder with --train_data_dir");
+  cli.refused("--dataset_config_name", true,
+              "data sets of the hub are not fetched; give a folder with --train_data_dir");
   cli.ignored("--cache_dir", true, "nothing is downloaded");
   cli.ignored("--logger", true, "metrics go to metrics.jsonl and report.html");
   cli.ignored("--logging_dir", true, "metrics go to metrics.jsonl and report.html");
   cli.ignored("--local_rank", true, "there is one process");
-  cli.ignored("--enable_xformers_memory_efficient_attention", false, "attention is always memory-efficient here");
+  cli.ignored("--enable_xformers_memory_efficient_attention", false,
+              "attention is always memory-efficient here");
   cli.refused("--preserve_input_precision", false, "pictures are read with 8 bits a channel");
 }
 
@@ -110,7 +132,8 @@ SchedulerConfig make_scheduler_config(const TrainOptions& o, const std::optional
   SchedulerConfig s;
   if (of_model) s = *of_model;
   s.kind = SchedulerConfig::Kind::kDdpm;
-  if (!of_model || o.prediction_type_given) s.prediction_type = parse_prediction_type(o.prediction_type, "--prediction_type");
+  if (!of_model || o.prediction_type_given)
+    s.prediction_type = parse_prediction_type(o.prediction_type, "--prediction_type");
   const bool changed = o.beta_schedule_given || o.num_steps_given;
   if (!of_model || o.beta_schedule_given) s.noise.beta_schedule = o.ddpm_beta_schedule;
   if (!of_model || o.num_steps_given) s.noise.num_train_timesteps = o.ddpm_num_steps;
@@ -125,7 +148,9 @@ void read_model(const TrainOptions& o, TrainConfig& config, std::optional<Schedu
   if (!fs::exists(path))
     bad_input("--model_config_name_or_path ", path.string(),
               ": no such file or folder (models of the hub are not fetched: download the folder first)");
-  const auto has = [&](const char* file) { return fs::exists(path / file) || fs::exists(path / "unet" / file); };
+  const auto has = [&](const char* file) {
+    return fs::exists(path / file) || fs::exists(path / "unet" / file);
+  };
   const bool weights = has("diffusion_pytorch_model.safetensors") || has("diffusion_pytorch_model.bin") ||
                        has("diffusion_pytorch_model.safetensors.index.json");
   if (!fs::is_directory(path) || !weights) {
@@ -157,10 +182,13 @@ std::optional<TrainOptions> parse_train_options(int argc, const char* const* arg
   o.snr_gamma_given = cli.given("--snr_gamma");
   o.table = cli.values();
   if (o.train_data_dir.empty()) o.train_data_dir = o.dataset_name;
-  if (o.train_data_dir.empty() && !o.plan) bad_input("--train_data_dir: expected the folder with the pictures to train on");
+  if (o.train_data_dir.empty() && !o.plan)
+    bad_input("--train_data_dir: expected the folder with the pictures to train on");
   if (o.output_dir.empty()) bad_input("--output_dir: expected a folder");
   if (o.mixed_precision == "fp16")
-    bad_input("--mixed_precision fp16: not supported, its range is too small to train without loss scaling; use bf16");
+    bad_input(
+        "--mixed_precision fp16: not supported, its range is too small to train without loss scaling; use "
+        "bf16");
   return o;
 }
 
@@ -174,7 +202,8 @@ TrainConfig make_train_config(const TrainOptions& o, std::vector<std::string>& w
   c.scheduler = make_scheduler_config(o, of_model);
 
   c.height = c.width = o.resolution.value_or(64);
-  if (!o.resolution && c.unet.sample_size) c.height = (*c.unet.sample_size)[0], c.width = (*c.unet.sample_size)[1];
+  if (!o.resolution && c.unet.sample_size)
+    c.height = (*c.unet.sample_size)[0], c.width = (*c.unet.sample_size)[1];
   c.unet.check_resolution(c.height, c.width, "--resolution");
   c.unet.sample_size = std::vector<int>{static_cast<int>(c.height), static_cast<int>(c.width)};
   c.center_crop = o.center_crop;

@@ -1,4 +1,5 @@
-// The command line of train_ddpm: the option names and defaults of diffusers' train_unconditional.py, and a few more.
+// The command line of train_ddpm: the option names and defaults of diffusers' train_unconditional.py, and a
+// few more.
 #pragma once
 
 #include <cstdint>
@@ -26,7 +27,8 @@ struct TrainOptions {
   int train_batch_size = 16, gradient_accumulation_steps = 1;
   int64_t num_epochs = 100;
   std::optional<int> max_train_steps;
-  double learning_rate = 1e-4, adam_beta1 = 0.95, adam_beta2 = 0.999, adam_weight_decay = 1e-6, adam_epsilon = 1e-8;
+  double learning_rate = 1e-4, adam_beta1 = 0.95, adam_beta2 = 0.999, adam_weight_decay = 1e-6,
+         adam_epsilon = 1e-8;
   double max_grad_norm = 1, snr_gamma = 5;
   std::string lr_scheduler = "cosine";
   int64_t lr_warmup_steps = 500;
@@ -46,7 +48,8 @@ struct TrainOptions {
   int preview_inference_steps = 50, eval_batch_size = 16;
 
   // Which of those that a model folder says, too, were given
-  bool prediction_type_given = false, beta_schedule_given = false, num_steps_given = false, snr_gamma_given = false;
+  bool prediction_type_given = false, beta_schedule_given = false, num_steps_given = false,
+       snr_gamma_given = false;
   /// Every option with its value, for the report.
   std::vector<std::pair<std::string, std::string>> table;
 };
@@ -54,9 +57,9 @@ struct TrainOptions {
 /// Bad input, naming the option, for anything that is not as it should be. Nothing: --help was printed.
 std::optional<TrainOptions> parse_train_options(int argc, const char* const* argv);
 
-/// What the options and the model's configuration say together. `warnings` receives a line for each thing in the
-/// configuration that has no effect. max_train_steps is left to the caller where only epochs are given: it depends on
-/// the data.
+/// What the options and the model's configuration say together. `warnings` receives a line for each thing in
+/// the configuration that has no effect. max_train_steps is left to the caller where only epochs are given:
+/// it depends on the data.
 TrainConfig make_train_config(const TrainOptions& options, std::vector<std::string>& warnings);
 
 }  // namespace imago

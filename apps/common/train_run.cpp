@@ -2,8 +2,8 @@
 
 #include <omp.h>
 
-#include <cstdio>
 #include <algorithm>
+#include <cstdio>
 #include <mutex>
 
 #include "apps/common/output_folder.h"
@@ -80,7 +80,7 @@ class TrainRun {
   Warner& warner_;
   MetricsWriter metrics_;
   Progress progress_;
-  int64_t checkpointed_;  // the step of the last checkpoint
+  int64_t checkpointed_;  // the step of the last checkpoint; 0: there is none
 };
 
 TrainRun::TrainRun(const TrainOptions& options, const OutputFolder& folder, Trainer& trainer, Warner& warner)
@@ -99,7 +99,8 @@ TrainRun::TrainRun(const TrainOptions& options, const OutputFolder& folder, Trai
 
 int TrainRun::run() {
   const int64_t start = trainer_.steps_done();
-  if (start > 0 && preview_due(start) && !fs::exists(folder_.sample_grid(start)) && !preview()) return finish_interrupted();
+  if (start > 0 && preview_due(start) && !fs::exists(folder_.sample_grid(start)) && !preview())
+    return finish_interrupted();
   while (!trainer_.finished()) {
     if (!training_step()) return finish_interrupted();
   }
@@ -111,12 +112,12 @@ bool TrainRun::training_step() {
   write_rows(trainer_.step());
   if (signals_.received()) return false;
   const int64_t step = trainer_.steps_done();
-  if (step % options_.checkpointing_steps == 0) checkpoint();
+  // No model without a checkpoint: a folder that has only a model holds a finished run, which is not started
+  // anew.
+  const bool first_model = model_due(step) && checkpointed_ == 0;
+  if (step % options_.checkpointing_steps == 0 || first_model) checkpoint();
   if (preview_due(step) && !preview()) return false;
-  if (model_due(step)) {
-    if (checkpointed_ == 0) checkpoint();  // a model without one is a finished run's, which resuming must not replace
-    save_model();
-  }
+  if (model_due(step)) save_model();
   return true;
 }
 
@@ -127,7 +128,8 @@ void TrainRun::write_rows(const std::vector<MetricsRow>& rows) {
   }
 }
 
-/// Whether an epoch ended with this step, of those that count: the first and then every `every`-th, as diffusers does.
+/// Whether an epoch ended with this step, of those that count: the first and then every `every`-th, as
+/// diffusers does.
 bool TrainRun::epoch_ended(int64_t step, int64_t every) const {
   for (int64_t e = trainer_.epochs_after(step - 1); e < trainer_.epochs_after(step); ++e) {
     if (e % every == 0) return true;
@@ -137,7 +139,8 @@ bool TrainRun::epoch_ended(int64_t step, int64_t every) const {
 
 bool TrainRun::preview_due(int64_t step) const {
   if (step == trainer_.config().max_train_steps) return true;
-  return options_.preview_steps ? step % *options_.preview_steps == 0 : epoch_ended(step, options_.save_images_epochs);
+  return options_.preview_steps ? step % *options_.preview_steps == 0
+                                : epoch_ended(step, options_.save_images_epochs);
 }
 
 bool TrainRun::model_due(int64_t step) const {
@@ -151,7 +154,8 @@ bool TrainRun::preview() {
   o.pictures = options_.eval_batch_size;
   o.batch_size = std::min(o.pictures, trainer_.config().batch_size);  // fits, since training does
   o.ddim = !options_.ddpm_num_inference_steps.has_value();
-  o.inference_steps = static_cast<int>(options_.ddpm_num_inference_steps.value_or(options_.preview_inference_steps));
+  o.inference_steps =
+      static_cast<int>(options_.ddpm_num_inference_steps.value_or(options_.preview_inference_steps));
   o.keep_going = [this] {
     if (signals_.received()) throw PreviewInterrupted();
   };
@@ -193,9 +197,8 @@ void TrainRun::write_report(const std::string& status) {
                 {"steps", with_thousands(c.max_train_steps)},
                 {"pictures a step", with_thousands(c.pictures_per_step())}};
   data.config = options_.table;
-  data.environment = {{"device", name_of(c.device)},
-                      {"threads", str(omp_get_max_threads())},
-                      {"precision", precision_of(c)}};
+  data.environment = {
+      {"device", name_of(c.device)}, {"threads", str(omp_get_max_threads())}, {"precision", precision_of(c)}};
   data.metrics = read_metrics(folder_.metrics());
   for (const fs::directory_entry& e : fs::directory_iterator(folder_.samples())) {
     const std::string name = e.path().filename();
@@ -203,7 +206,8 @@ void TrainRun::write_report(const std::string& status) {
     if (std::sscanf(name.c_str(), "step-%lld.png", &step) == 1 && step <= trainer_.steps_done())
       data.grids.push_back({step, e.path(), {}});
   }
-  std::sort(data.grids.begin(), data.grids.end(), [](const auto& a, const auto& b) { return a.step < b.step; });
+  std::sort(data.grids.begin(), data.grids.end(),
+            [](const auto& a, const auto& b) { return a.step < b.step; });
   imago::write_report(folder_.report(), data);
 }
 
@@ -212,8 +216,9 @@ int TrainRun::finish_interrupted() {
   write_rows(trainer_.flush());
   if (checkpointed_ != trainer_.steps_done()) checkpoint();
   write_report(str("interrupted after step ", with_thousands(trainer_.steps_done())));
-  progress_.message(str(kProgram, ": stopped by ", name_of_signal(signal), " after step ", trainer_.steps_done(),
-                         "; its checkpoint is ", checkpoint_path(folder_.path(), trainer_.steps_done()).string()));
+  progress_.message(str(kProgram, ": stopped by ", name_of_signal(signal), " after step ",
+                        trainer_.steps_done(), "; its checkpoint is ",
+                        checkpoint_path(folder_.path(), trainer_.steps_done()).string()));
   progress_.message(str(kProgram, ": to go on, repeat the command with --resume_from_checkpoint latest"));
   return 128 + signal;
 }
@@ -224,14 +229,16 @@ int TrainRun::finish() {
   write_report("finished");
   progress_.finish();
   std::printf("%s: %s steps done; the model is in %s, the report %s\n", kProgram,
-              with_thousands(trainer_.steps_done()).c_str(), folder_.path().c_str(), folder_.report().c_str());
+              with_thousands(trainer_.steps_done()).c_str(), folder_.path().c_str(),
+              folder_.report().c_str());
   return kExitOk;
 }
 
 /// Where a run that failed can go on.
 std::string last_checkpoint_text(const fs::path& output) {
   const auto checkpoints = list_checkpoints(output);
-  return checkpoints.empty() ? "; there is no checkpoint yet" : "; the last checkpoint is " + checkpoints.back().path.string();
+  return checkpoints.empty() ? "; there is no checkpoint yet"
+                             : "; the last checkpoint is " + checkpoints.back().path.string();
 }
 
 /// Updates, where only epochs are given.
@@ -272,8 +279,7 @@ int run_training(const TrainOptions& options) {
   }
   folder.open(trainer.steps_done());
   std::printf("%s: %s\n", kProgram, data->description().c_str());
-  if (folder.resume_from())
-    std::printf("%s: going on from %s\n", kProgram, folder.resume_from()->c_str());
+  if (folder.resume_from()) std::printf("%s: going on from %s\n", kProgram, folder.resume_from()->c_str());
   std::fflush(stdout);
   try {
     return TrainRun(options, folder, trainer, warner).run();

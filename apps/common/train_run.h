@@ -5,7 +5,8 @@ namespace imago {
 
 struct TrainOptions;
 
-/// Trains, and returns the program's exit code: 0, or 128 + signal when it was asked to stop. What goes wrong is thrown.
+/// Trains, and returns the program's exit code: 0, or 128 + signal when it was asked to stop. What goes wrong
+/// is thrown.
 int run_training(const TrainOptions& options);
 
 /// Prints what the run would cost, and does not start it.

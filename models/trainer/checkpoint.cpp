@@ -68,8 +68,11 @@ json read_state(const fs::path& folder) {
   if (!fs::is_directory(folder)) bad_input(folder.string(), ": no such checkpoint");
   if (!fs::exists(file)) bad_input(folder.string(), ": not a checkpoint: it has no trainer_state.json");
   const json state = read_json(file);
-  const auto whole = [&](const char* key) { return state.is_object() && state.contains(key) && state[key].is_number_integer(); };
-  if (!whole("format") || !whole("step") || state["step"] < 0 || !state.contains("settings") || !state["settings"].is_object())
+  const auto whole = [&](const char* key) {
+    return state.is_object() && state.contains(key) && state[key].is_number_integer();
+  };
+  if (!whole("format") || !whole("step") || state["step"] < 0 || !state.contains("settings") ||
+      !state["settings"].is_object())
     bad_input(file.string(), ": expected an object with \"format\", \"step\" and \"settings\"");
   if (state["format"] != kFormat)
     bad_input(file.string(), ": format ", state["format"].dump(), " is not known here; expected ", kFormat);
@@ -80,8 +83,8 @@ std::vector<std::string> compare_settings(const json& theirs, const json& ours) 
   std::vector<std::string> warnings;
   for (const auto& [key, value] : ours.items()) {
     if (theirs.contains(key) && theirs.at(key) != value)
-      warnings.push_back(str("the interrupted run had ", key, " ", theirs.at(key).dump(), ", now it is ", value.dump(),
-                             ": the run goes on, but not as if it had never been interrupted"));
+      warnings.push_back(str("the interrupted run had ", key, " ", theirs.at(key).dump(), ", now it is ",
+                             value.dump(), ": the run goes on, but not as if it had never been interrupted"));
   }
   return warnings;
 }
@@ -144,7 +147,8 @@ std::vector<CheckpointEntry> list_checkpoints(const fs::path& output) {
     const std::string name = it->path().filename();
     if (name.rfind(kPrefix, 0) != 0 || !it->is_directory()) continue;
     const std::string digits = name.substr(kPrefix.size());
-    if (digits.empty() || digits.size() > 18 || digits.find_first_not_of("0123456789") != digits.npos) continue;
+    if (digits.empty() || digits.size() > 18 || digits.find_first_not_of("0123456789") != digits.npos)
+      continue;
     entries.push_back({std::stoll(digits), it->path()});
   }
   std::sort(entries.begin(), entries.end(), [](const auto& a, const auto& b) { return a.step < b.step; });

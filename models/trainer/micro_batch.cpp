@@ -37,8 +37,8 @@ TrainingLossResult run_micro_batch(UNet& model, const TrainingLoss& loss, const 
   return result;
 }
 
-bool find_non_finite(UNet& model, FlatParameters& parameters, const TrainingLoss& loss, const MicroBatch& micro_batch,
-                     uint64_t seed, NonFiniteValue& found) {
+bool find_non_finite(UNet& model, FlatParameters& parameters, const TrainingLoss& loss,
+                     const MicroBatch& micro_batch, uint64_t seed, NonFiniteValue& found) {
   bool any = false;
   const int64_t n = micro_batch.ids.numel();
   const OpObserver watch([&](const std::string& layer, const std::string& op, const Tensor& y) {
@@ -46,7 +46,8 @@ bool find_non_finite(UNet& model, FlatParameters& parameters, const TrainingLoss
     const int64_t at = first_non_finite(y);
     if (at < 0) return;
     any = true;
-    found = {layer, op, static_cast<int>(at / (y.numel() / n)), -1};  // pictures are the outermost extent of all of them
+    found = {layer, op, static_cast<int>(at / (y.numel() / n)),
+             -1};  // pictures are the outermost extent of all of them
   });
   parameters.zero_gradients();
   run_micro_batch(model, loss, micro_batch, seed);

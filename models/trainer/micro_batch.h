@@ -16,9 +16,10 @@ struct MicroBatch {
   Tensor dloss;  // [N] float32: what each picture's loss counts, 1 / (N * gradient_accumulation_steps)
 };
 
-/// Computes the losses and adds their gradients to those of the model's parameters. A function of (seed, batch,
-/// weights) alone: it can be run again.
-TrainingLossResult run_micro_batch(UNet& model, const TrainingLoss& loss, const MicroBatch& micro_batch, uint64_t seed);
+/// Computes the losses and adds their gradients to those of the model's parameters. A function of (seed,
+/// batch, weights) alone: it can be run again.
+TrainingLossResult run_micro_batch(UNet& model, const TrainingLoss& loss, const MicroBatch& micro_batch,
+                                   uint64_t seed);
 
 /// Where a value that is not finite first appeared.
 struct NonFiniteValue {
@@ -27,9 +28,9 @@ struct NonFiniteValue {
   int timestep = -1;      // of that picture
 };
 
-/// Runs the batch again under observation. Returns false, and leaves `found`, where everything is finite. The gradients
-/// of `parameters` are spoiled afterwards.
-bool find_non_finite(UNet& model, FlatParameters& parameters, const TrainingLoss& loss, const MicroBatch& micro_batch,
-                     uint64_t seed, NonFiniteValue& found);
+/// Runs the batch again under observation. Returns false, and leaves `found`, where everything is finite. The
+/// gradients of `parameters` are spoiled afterwards.
+bool find_non_finite(UNet& model, FlatParameters& parameters, const TrainingLoss& loss,
+                     const MicroBatch& micro_batch, uint64_t seed, NonFiniteValue& found);
 
 }  // namespace imago

@@ -24,7 +24,8 @@ MicroBatch empty_micro_batch(const TrainConfig& c) {
   if (c.unet.class_embed_type == "identity")
     m.batch.class_labels = empty({n, c.unet.time_width()}, DType::kFloat32, Device::kPlan);
   else if (c.unet.takes_class_labels())
-    m.batch.class_labels = class_labels_tensor(c.unet, std::vector<int>(static_cast<size_t>(n), 0), Device::kPlan);
+    m.batch.class_labels =
+        class_labels_tensor(c.unet, std::vector<int>(static_cast<size_t>(n), 0), Device::kPlan);
   return m;
 }
 
@@ -36,8 +37,8 @@ std::map<std::string, int64_t> parameters_by_layer(const FlatParameters& paramet
   return counts;
 }
 
-/// One forward pass, watched: an operation's cost is what was counted since the one before it. Consecutive operations
-/// of a layer are one row.
+/// One forward pass, watched: an operation's cost is what was counted since the one before it. Consecutive
+/// operations of a layer are one row.
 std::vector<PlanLayer> watch_forward(UNet& model, const FlatParameters& parameters, const TrainConfig& c,
                                      const MicroBatch& m) {
   std::map<std::string, int64_t> owned = parameters_by_layer(parameters);
@@ -56,7 +57,8 @@ std::vector<PlanLayer> watch_forward(UNet& model, const FlatParameters& paramete
   });
   const NoGrad no_grad;  // and with that no gradient checkpointing
   const Tensor x = empty(m.batch.pictures.shape(), c.compute, Device::kPlan);  // [N,H,W,C]
-  const Tensor t = timesteps_tensor(c.unet, std::vector<int>(static_cast<size_t>(c.batch_size), 0), Device::kPlan);
+  const Tensor t =
+      timesteps_tensor(c.unet, std::vector<int>(static_cast<size_t>(c.batch_size), 0), Device::kPlan);
   reset_plan_counts();
   model.forward(x, t, m.batch.class_labels);
   std::erase_if(layers, [](const PlanLayer& l) { return l.flops == 0 && l.parameters == 0; });  // reshapes
@@ -124,7 +126,8 @@ TrainingPlan plan_training(const TrainConfig& config) {
   const int64_t before = allocator.stats().bytes_in_use;
   allocator.reset_peak();
   reset_plan_counts();
-  for (int i = 0; i < c.gradient_accumulation_steps; ++i) run_micro_batch(model, loss, empty_micro_batch(c), c.seed);
+  for (int i = 0; i < c.gradient_accumulation_steps; ++i)
+    run_micro_batch(model, loss, empty_micro_batch(c), c.seed);
   optimizer.step(c.learning_rate);
   plan.step_flops = plan_counts().total.flops / c.pictures_per_step();
   plan.activations = allocator.stats().peak_bytes - before;

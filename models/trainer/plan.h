@@ -21,16 +21,17 @@ struct TrainingPlan {
   int64_t forward_flops = 0;  // a picture
   int64_t step_flops = 0;     // a picture: forward, backward and its share of the update
   // Bytes
-  int64_t weights = 0;      // float32, and the bfloat16 copy where there is one
+  int64_t weights = 0;  // float32, and the bfloat16 copy where there is one
   int64_t gradients = 0;
-  int64_t moments = 0;      // Adam's two
+  int64_t moments = 0;  // Adam's two
   int64_t ema = 0;
-  int64_t activations = 0;  // at the peak of a step: everything else, gradients of activations and the batch included
+  int64_t activations =
+      0;  // at the peak of a step: everything else, gradients of activations and the batch included
   int64_t total() const { return weights + gradients + moments + ema + activations; }
 };
 
-/// Runs one training step of `config` on the plan device, which computes nothing and counts (kernels/plan/). The
-/// device's scratch memory is not in the count: what a backend asks for differs from one to the next.
+/// Runs one training step of `config` on the plan device, which computes nothing and counts (kernels/plan/).
+/// The device's scratch memory is not in the count: what a backend asks for differs from one to the next.
 TrainingPlan plan_training(const TrainConfig& config);
 
 /// As tables of text, with units.

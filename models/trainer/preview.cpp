@@ -28,7 +28,8 @@ Picture sample_preview(Trainer& trainer, const PreviewOptions& options) {
     request.class_labels = class_labels_tensor(c.unet, labels, c.device);
   }
   const FlatParameters::Swap swap(trainer.parameters(), trainer.result());
-  const Tensor x = sample(trainer.model(), *make_scheduler(scheduler, options.inference_steps), request);  // [N,H,W,C]
+  const Tensor x =
+      sample(trainer.model(), *make_scheduler(scheduler, options.inference_steps), request);  // [N,H,W,C]
   const int columns = options.columns > 0 ? options.columns : grid_columns(options.pictures);
   return tile_pictures(to_pixels(x), options.pictures, static_cast<int>(c.height), static_cast<int>(c.width),
                        c.unet.in_channels, columns);

@@ -1,4 +1,5 @@
-// Pictures sampled from a model while it trains: always from the same noise, so that one sees what training changes.
+// Pictures sampled from a model while it trains: always from the same noise, so that one sees what training
+// changes.
 #pragma once
 
 #include <functional>
@@ -12,15 +13,16 @@ class Trainer;
 struct PreviewOptions {
   int pictures = 16;
   int inference_steps = 50;
-  bool ddim = true;       // deterministic and good with few steps; false: DDPM
+  bool ddim = true;  // deterministic and good with few steps; false: DDPM
   int batch_size = 16;
-  int columns = 0;        // of the grid; 0: about as many as rows
+  int columns = 0;  // of the grid; 0: about as many as rows
   /// Called after each network evaluation; may throw to stop.
   std::function<void()> keep_going;
 };
 
-/// A grid of pictures from trainer.result() (the EMA where there is one). Picture k starts from noise number k of the
-/// run's seed; a model with classes gets class k modulo their number. Training goes on afterwards as if nothing had been.
+/// A grid of pictures from trainer.result() (the EMA where there is one). Picture k starts from noise number
+/// k of the run's seed; a model with classes gets class k modulo their number. Training goes on afterwards as
+/// if nothing had been.
 Picture sample_preview(Trainer& trainer, const PreviewOptions& options);
 
 /// Columns of a grid that is about square.

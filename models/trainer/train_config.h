@@ -36,7 +36,8 @@ struct TrainConfig {
 
   uint64_t seed = 0;
   Device device = Device::kCpu;
-  DType compute = DType::kFloat32;  // kBFloat16: bfloat16 activations and weight copies, float32 master weights
+  DType compute =
+      DType::kFloat32;  // kBFloat16: bfloat16 activations and weight copies, float32 master weights
   bool gradient_checkpointing = false;
 
   /// Losses are fetched from the device, and looked at, once in so many steps: waiting for a GPU costs time.

@@ -2,6 +2,7 @@
 
 #include <chrono>
 #include <cmath>
+#include <utility>
 
 #include "models/trainer/checkpoint.h"
 #include "models/unet/weights.h"
@@ -49,7 +50,8 @@ void check_channels(const UNetConfig& unet) {
 Trainer::Trainer(const TrainConfig& config, std::shared_ptr<const Dataset> data)
     : config_(config),
       data_(std::move(data)),
-      learning_rate_(config.lr_scheduler, config.learning_rate, config.lr_warmup_steps, config.max_train_steps) {
+      learning_rate_(config.lr_scheduler, config.learning_rate, config.lr_warmup_steps,
+                     config.max_train_steps) {
   check_channels(config_.unet);
   config_.unet.check_resolution(config_.height, config_.width, "--resolution");
   config_.steps_between_looks = imago::steps_between_looks(config_);
@@ -64,11 +66,11 @@ Trainer::Trainer(const TrainConfig& config, std::shared_ptr<const Dataset> data)
       TrainingLoss::Options{config_.seed, config_.compute, config_.weighting, config_.snr_gamma});
   loader_ = std::make_unique<BatchLoader>(data_, loader_options(config_));
   const float share = 1 / static_cast<float>(config_.pictures_per_step());
-  dloss_ = from_vector(std::vector<float>(static_cast<size_t>(config_.batch_size), share), {config_.batch_size},
-                       config_.device);
-  losses_ = zeros({config_.steps_between_looks, config_.pictures_per_step()}, DType::kFloat32, config_.device);
+  dloss_ = from_vector(std::vector<float>(static_cast<size_t>(config_.batch_size), share),
+                       {config_.batch_size}, config_.device);
+  losses_ =
+      zeros({config_.steps_between_looks, config_.pictures_per_step()}, DType::kFloat32, config_.device);
   grad_norms_ = zeros({config_.steps_between_looks}, DType::kFloat32, config_.device);
-  last_look_ = now();
   initialize();
 }
 
@@ -108,11 +110,12 @@ MicroBatch Trainer::next_micro_batch() {
   const Batch& b = loader_->next();
   MicroBatch m;
   m.batch.pictures = from_host(b.pixels.data(), {b.size, b.height, b.width, b.channels}, DType::kUInt8,
-                               config_.device);                       // [N,H,W,C]
+                               config_.device);  // [N,H,W,C]
   m.batch.sample_ids = b.ids;
-  m.ids = from_vector(b.ids, {b.size}, config_.device);               // [N]
-  m.dloss = dloss_;                                                   // [N]
-  if (config_.unet.takes_class_labels()) m.batch.class_labels = class_labels_tensor(config_.unet, b.labels, config_.device);
+  m.ids = from_vector(b.ids, {b.size}, config_.device);  // [N]
+  m.dloss = dloss_;                                      // [N]
+  if (config_.unet.takes_class_labels())
+    m.batch.class_labels = class_labels_tensor(config_.unet, b.labels, config_.device);
   return m;
 }
 
@@ -121,6 +124,7 @@ int64_t Trainer::epochs_after(int64_t step) const {
 }
 
 std::vector<MetricsRow> Trainer::step() {
+  clock_ = now();
   const int64_t step = steps_done();
   const int accumulation = config_.gradient_accumulation_steps;
   const auto slot = static_cast<int64_t>(pending_.size());
@@ -147,10 +151,12 @@ std::vector<MetricsRow> Trainer::step() {
   if (config_.steps_between_looks == 1) rows = look();  // before the update can spread what is not finite
   optimizer_->step(learning_rate_.at(step));
   if (static_cast<int>(pending_.size()) == config_.steps_between_looks) rows = look();
+  pass_time();
   return rows;
 }
 
 std::vector<MetricsRow> Trainer::flush() {
+  clock_ = now();
   return look();
 }
 
@@ -159,9 +165,8 @@ std::vector<MetricsRow> Trainer::look() {
   const auto steps = static_cast<int64_t>(pending_.size());
   const auto losses = to_vector<float>(losses_.slice(0, {steps, config_.pictures_per_step()}));
   const auto grad_norms = to_vector<float>(grad_norms_.slice(0, {steps}));
-  const double time = now();
-  const double seconds = (time - last_look_) / static_cast<double>(steps);
-  last_look_ = time;
+  pass_time();
+  const double seconds = std::exchange(busy_, 0) / static_cast<double>(steps);
   std::vector<MetricsRow> rows;
   std::vector<Pending> pending;
   pending.swap(pending_);
@@ -173,6 +178,13 @@ std::vector<MetricsRow> Trainer::look() {
     rows.push_back(pending[s].row);
   }
   return rows;
+}
+
+/// Adds to busy_ what has gone by since the clock was last read: only the time of steps, not what lies
+/// between them.
+void Trainer::pass_time() {
+  const double time = now();
+  busy_ += time - std::exchange(clock_, time);
 }
 
 /// Fills in what the device computed; false where a number is not finite.
@@ -195,8 +207,9 @@ bool Trainer::finish_row(Pending& p, const float* losses, float grad_norm) const
   return std::isfinite(sum) && std::isfinite(grad_norm);
 }
 
-/// The step after `step` updates gave a loss or gradient that is not finite: finds out where and throws. Where updates
-/// have been made since, the run is computed again from the last checkpoint, one look a step, up to the same point.
+/// The step after `step` updates gave a loss or gradient that is not finite: finds out where and throws.
+/// Where updates have been made since, the run is computed again from the last checkpoint, one look a step,
+/// up to the same point.
 void Trainer::explain_non_finite(int64_t step) {
   if (steps_done() != step) {
     config_.steps_between_looks = 1;
@@ -215,9 +228,11 @@ void Trainer::explain_non_finite(int64_t step) {
   const std::string what = str("step ", step + 1, ": the loss or its gradient is not finite");
   // Each pass alone may be finite, and their sum not.
   if (!any) throw NonFiniteError(what + "; the gradients of its batches overflow when they are added");
-  const std::string where = str(what, "; the first such value came out of ", found.op, " in layer ", found.layer);
+  const std::string where =
+      str(what, "; the first such value came out of ", found.op, " in layer ", found.layer);
   if (found.timestep < 0) throw NonFiniteError(where);
-  throw NonFiniteError(str(where, ", at timestep ", found.timestep, " (picture ", found.picture, " of the batch)"));
+  throw NonFiniteError(
+      str(where, ", at timestep ", found.timestep, " (picture ", found.picture, " of the batch)"));
 }
 
 void Trainer::save_checkpoint(const std::filesystem::path& folder) {
@@ -229,9 +244,9 @@ void Trainer::save_checkpoint(const std::filesystem::path& folder) {
 std::vector<std::string> Trainer::load_checkpoint(const std::filesystem::path& folder) {
   CheckpointRead read = read_checkpoint(folder, *this);
   pending_.clear();
+  busy_ = 0;
   seek(read.step);
   last_checkpoint_ = folder;
-  last_look_ = now();
   return read.warnings;
 }
 

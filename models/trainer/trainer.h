@@ -19,16 +19,16 @@ struct NonFiniteError : Error {
   explicit NonFiniteError(const std::string& message) : Error(Fault::kFailure, message) {}
 };
 
-/// Owns the model, its optimizer and the way through the data. A step is a function of (config, data, step number,
-/// state of weights and moments): all randomness hangs on the seed and the global number of a sample. So a run that
-/// goes on from a checkpoint ends in the same bits as one that was never interrupted.
+/// Owns the model, its optimizer and the way through the data. A step is a function of (config, data, step
+/// number, state of weights and moments): all randomness hangs on the seed and the global number of a sample.
+/// So a run that goes on from a checkpoint ends in the same bits as one that was never interrupted.
 class Trainer {
  public:
   /// Bad input where config and data do not fit together (sizes, channels, class labels).
   Trainer(const TrainConfig& config, std::shared_ptr<const Dataset> data);
 
-  /// One update. Returns the rows of the steps whose losses are known by now: on a CPU that of this step, elsewhere
-  /// now and then those of several. Throws NonFiniteError.
+  /// One update. Returns the rows of the steps whose losses are known by now: on a CPU that of this step,
+  /// elsewhere now and then those of several. Throws NonFiniteError.
   std::vector<MetricsRow> step();
   /// Waits for the device: the rows that step() still owes.
   std::vector<MetricsRow> flush();
@@ -38,11 +38,11 @@ class Trainer {
   /// How often the data has been gone through when `step` updates are done.
   int64_t epochs_after(int64_t step) const;
 
-  /// Writes everything needed to go on into `folder`, completely or not at all (see models/trainer/checkpoint.h).
-  /// Call flush() before.
+  /// Writes everything needed to go on into `folder`, completely or not at all (see
+  /// models/trainer/checkpoint.h). Call flush() before.
   void save_checkpoint(const std::filesystem::path& folder);
-  /// Goes on from a checkpoint. One of another model is bad input. Returns one warning for each setting that the
-  /// interrupted run had different.
+  /// Goes on from a checkpoint. One of another model is bad input. Returns one warning for each setting that
+  /// the interrupted run had different.
   std::vector<std::string> load_checkpoint(const std::filesystem::path& folder);
 
   const TrainConfig& config() const { return config_; }
@@ -67,6 +67,7 @@ class Trainer {
   void seek(int64_t step);
   MicroBatch next_micro_batch();
   std::vector<MetricsRow> look();
+  void pass_time();
   bool finish_row(Pending& pending, const float* losses, float grad_norm) const;
   [[noreturn]] void explain_non_finite(int64_t step);
 
@@ -78,12 +79,13 @@ class Trainer {
   std::unique_ptr<TrainingLoss> loss_;
   std::unique_ptr<BatchLoader> loader_;
   LearningRate learning_rate_;
-  Tensor dloss_;              // [batch_size] float32
-  Tensor losses_;             // [steps between looks, pictures a step] float32
-  Tensor grad_norms_;         // [steps between looks] float32
+  Tensor dloss_;       // [batch_size] float32
+  Tensor losses_;      // [steps between looks, pictures a step] float32
+  Tensor grad_norms_;  // [steps between looks] float32
   std::vector<Pending> pending_;
-  double last_look_ = 0;              // seconds on the steady clock
-  std::filesystem::path last_checkpoint_;  // from which a failure can be computed again; empty: from the start
+  double clock_ = 0, busy_ = 0;  // when it was last read, and what is to be shared among pending_ (seconds)
+  std::filesystem::path
+      last_checkpoint_;  // from which a failure can be computed again; empty: from the start
 };
 
 }  // namespace imago

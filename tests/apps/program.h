@@ -18,19 +18,21 @@ struct Finished {
   std::string out, err;
 };
 
-/// A program of ours that runs in the background, with two OpenMP threads whatever the machine: results are the same
-/// bits for a given number. Its output goes to files in a folder of its own.
+/// A program of ours that runs in the background, with two OpenMP threads whatever the machine: results are
+/// the same bits for a given number. Its output goes to files in a folder of its own.
 class Program {
  public:
-  /// file_size_limit: what RLIMIT_FSIZE it gets, in bytes (0: none): the way a test meets a full disk without a disk.
+  /// file_size_limit: what RLIMIT_FSIZE it gets, in bytes (0: none): the way a test meets a full disk without
+  /// a disk.
   Program(const std::string& name, const Arguments& arguments, uint64_t file_size_limit = 0);
   Program(const Program&) = delete;
   Program& operator=(const Program&) = delete;
   ~Program();  // kills it if need be
 
+  pid_t pid() const { return pid_; }
   void signal(int number) const;
   bool running();
-  Finished wait();  // once
+  Finished wait();          // once
   std::string err() const;  // so far
 
  private:

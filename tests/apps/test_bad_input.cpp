@@ -12,12 +12,14 @@ namespace {
 namespace fs = std::filesystem;
 
 /// Exit code 2 and one line on standard error, which contains every one of `parts`.
-void expect_refused(const std::string& program, const Arguments& arguments, const std::vector<std::string>& parts) {
+void expect_refused(const std::string& program, const Arguments& arguments,
+                    const std::vector<std::string>& parts) {
   const Finished f = run_program(program, arguments);
   EXPECT_EQ(f.code, 2) << f.err;
   EXPECT_EQ(std::count(f.err.begin(), f.err.end(), '\n'), 1) << f.err;
   EXPECT_EQ(f.err.rfind(program + ": ", 0), 0u) << f.err;
-  for (const std::string& part : parts) EXPECT_NE(f.err.find(part), std::string::npos) << part << " is not in: " << f.err;
+  for (const std::string& part : parts)
+    EXPECT_NE(f.err.find(part), std::string::npos) << part << " is not in: " << f.err;
 }
 
 class BadInputTest : public ::testing::Test {
@@ -62,14 +64,16 @@ TEST_F(BadInputTest, ATruncatedJpegIsSkippedOrRefused) {
 }
 
 TEST_F(BadInputTest, Numbers) {
-  for (const char* name : {"--train_batch_size", "--gradient_accumulation_steps", "--num_epochs", "--max_train_steps",
-                           "--resolution", "--checkpointing_steps", "--checkpoints_total_limit", "--save_images_epochs",
-                           "--save_model_epochs", "--preview_steps", "--eval_batch_size", "--ddpm_num_steps",
-                           "--preview_inference_steps", "--ddpm_num_inference_steps"}) {
+  for (const char* name :
+       {"--train_batch_size", "--gradient_accumulation_steps", "--num_epochs", "--max_train_steps",
+        "--resolution", "--checkpointing_steps", "--checkpoints_total_limit", "--save_images_epochs",
+        "--save_model_epochs", "--preview_steps", "--eval_batch_size", "--ddpm_num_steps",
+        "--preview_inference_steps", "--ddpm_num_inference_steps"}) {
     for (const char* value : {"0", "-3", "two", "1.5", "", "99999999999999999999"})
       refuses({name, value}, {std::string(name) + ": expected a whole number >= 1, not \"" + value + "\""});
   }
-  for (const char* name : {"--learning_rate", "--adam_epsilon", "--ema_inv_gamma", "--ema_power", "--snr_gamma"}) {
+  for (const char* name :
+       {"--learning_rate", "--adam_epsilon", "--ema_inv_gamma", "--ema_power", "--snr_gamma"}) {
     for (const char* value : {"0", "-1e-4", "nan", "inf", "much"})
       refuses({name, value}, {std::string(name) + ": expected a number > 0, not \"" + value + "\""});
   }
@@ -79,7 +83,8 @@ TEST_F(BadInputTest, Numbers) {
 }
 
 TEST_F(BadInputTest, Options) {
-  refuses({"--train_bach_size", "4"}, {"--train_bach_size: there is no such option; did you mean --train_batch_size?"});
+  refuses({"--train_bach_size", "4"},
+          {"--train_bach_size: there is no such option; did you mean --train_batch_size?"});
   refuses({"pictures"}, {"unexpected argument \"pictures\""});
   refuses({"--output_dir"}, {"--output_dir: expected a value"});
   refuses({"--lr_scheduler", "cosinus"}, {"--lr_scheduler", "cosine_with_restarts", "cosinus"});
@@ -90,20 +95,26 @@ TEST_F(BadInputTest, Options) {
 }
 
 TEST_F(BadInputTest, Models) {
-  refuses({"--model_config_name_or_path", "google/ddpm-cifar10-32"}, {"google/ddpm-cifar10-32: no such file or folder"});
+  refuses({"--model_config_name_or_path", "google/ddpm-cifar10-32"},
+          {"google/ddpm-cifar10-32: no such file or folder"});
   refuses({"--resolution", "9"}, {"--resolution", "9", "multiples of 2"});
-  refuses({"--model_config_name_or_path", model_with("[8, 16]", "[8, 18]")}, {"block_out_channels", "18", "4"});
+  refuses({"--model_config_name_or_path", model_with("[8, 16]", "[8, 18]")},
+          {"block_out_channels", "18", "4"});
   refuses({"--model_config_name_or_path", model_with("\"AttnDownBlock2D\"", "\"CrossAttnDownBlock2D\"")},
           {"down_block_types", "CrossAttnDownBlock2D", "not supported"});
-  refuses({"--model_config_name_or_path", model_with("\"dropout\": 0.1", "\"dropout\": \"much\"")}, {"dropout"});
+  refuses({"--model_config_name_or_path", model_with("\"dropout\": 0.1", "\"dropout\": \"much\"")},
+          {"dropout"});
   refuses({"--model_config_name_or_path", model_with("{", "[")}, {"changed.json:"});
-  refuses({"--model_config_name_or_path", model_with("\"in_channels\": 3", "\"in_channels\": 4")}, {"in_channels", "4"});
-  refuses({"--model_config_name_or_path", model_with("\"dropout\": 0.1", "\"num_class_embeds\": 3")}, {"class labels"});
+  refuses({"--model_config_name_or_path", model_with("\"in_channels\": 3", "\"in_channels\": 4")},
+          {"in_channels", "4"});
+  refuses({"--model_config_name_or_path", model_with("\"dropout\": 0.1", "\"num_class_embeds\": 3")},
+          {"class labels"});
 }
 
 TEST_F(BadInputTest, AnUnknownKeyOfTheModelIsSaid) {
   const Finished f = run_program(
-      "train_ddpm", tiny_.train("output", 1, {"--model_config_name_or_path", model_with("\"dropout\"", "\"drop_out\"")}));
+      "train_ddpm",
+      tiny_.train("output", 1, {"--model_config_name_or_path", model_with("\"dropout\"", "\"drop_out\"")}));
   EXPECT_EQ(f.code, 0) << f.err;
   EXPECT_NE(f.err.find("warning: "), std::string::npos) << f.err;
   EXPECT_NE(f.err.find("drop_out"), std::string::npos) << f.err;
@@ -115,7 +126,8 @@ TEST_F(BadInputTest, OutputFolders) {
   const std::vector<std::pair<Arguments, std::vector<std::string>>> cases = {
       {{}, {"is not empty", "--overwrite_output_dir", "--resume_from_checkpoint latest"}},
       {{"--resume_from_checkpoint", "checkpoint-7"}, {"checkpoint-7: no such checkpoint"}},
-      {{"--resume_from_checkpoint", "checkpoint-1"}, {"checkpoint-1", "checkpoint-2", "--overwrite_output_dir"}},
+      {{"--resume_from_checkpoint", "checkpoint-1"},
+       {"checkpoint-1", "checkpoint-2", "--overwrite_output_dir"}},
       {{"--overwrite_output_dir", "--train_data_dir", "nowhere"}, {"nowhere"}},
       {{"--overwrite_output_dir", "--model_config_name_or_path", "nowhere"}, {"nowhere"}},
       {{"--overwrite_output_dir", "--learning_rate", "-1"}, {"--learning_rate"}},
@@ -155,7 +167,8 @@ TEST_F(BadInputTest, Checkpoints) {
     expect_refused("train_ddpm", tiny_.train("done", 3, a), parts);
   };
   const std::string wider = model_with("[8, 16]", "[8, 32]");
-  resume({"--model_config_name_or_path", wider}, {"checkpoint-2", "another model", "block_out_channels", "[8,16]", "[8,32]"});
+  resume({"--model_config_name_or_path", wider},
+         {"checkpoint-2", "another model", "block_out_channels", "[8,16]", "[8,32]"});
   resume({"--ddpm_num_steps", "500"}, {"checkpoint-2", "another noise schedule", "num_train_timesteps"});
   resume({"--prediction_type", "v_prediction"}, {"checkpoint-2", "prediction_type"});
 
@@ -166,28 +179,32 @@ TEST_F(BadInputTest, Checkpoints) {
   put(moments, good);
   const fs::path state = done / "checkpoint-2" / "trainer_state.json";
   const std::string good_state = get(state);
-  for (const char* bad : {"{}", "{\"format\": 9, \"step\": 1, \"settings\": {}}", "{\"format\": 1, \"step\": -1, \"settings\": {}}", "{"}) {
+  for (const char* bad : {"{}", "{\"format\": 9, \"step\": 1, \"settings\": {}}",
+                          "{\"format\": 1, \"step\": -1, \"settings\": {}}", "{"}) {
     put(state, bad);
     resume({}, {"trainer_state.json"});
   }
   fs::remove(state);
   resume({}, {"checkpoint-2", "trainer_state.json"});
   put(state, good_state);
-  EXPECT_EQ(run_program("train_ddpm", tiny_.train("done", 3, {"--resume_from_checkpoint", "latest"})).code, 0);
+  EXPECT_EQ(run_program("train_ddpm", tiny_.train("done", 3, {"--resume_from_checkpoint", "latest"})).code,
+            0);
 }
 
 TEST_F(BadInputTest, TwoRunsDoNotShareAFolder) {
   Program first("train_ddpm", tiny_.train("output", 1000000));
   while (first.running() && !fs::exists(tiny_.path("output") / "metrics.jsonl")) {
   }
-  expect_refused("train_ddpm", tiny_.train("output", 2, {"--overwrite_output_dir"}), {"another run is writing there"});
+  expect_refused("train_ddpm", tiny_.train("output", 2, {"--overwrite_output_dir"}),
+                 {"another run is writing there"});
   EXPECT_TRUE(fs::exists(tiny_.path("output") / "metrics.jsonl"));
 }
 
 TEST_F(BadInputTest, Sampling) {
   const fs::path done = finished_run();
   const auto refuse = [&](Arguments more, const std::vector<std::string>& parts) {
-    Arguments a = {"--model", done.string(), "--num_inference_steps", "2", "--output", tiny_.path("grid.png").string()};
+    Arguments a = {"--model", done.string(), "--num_inference_steps",
+                   "2",       "--output",    tiny_.path("grid.png").string()};
     a.insert(a.end(), more.begin(), more.end());
     expect_refused("sample_ddpm", a, parts);
     EXPECT_FALSE(fs::exists(tiny_.path("grid.png")));
@@ -195,7 +212,8 @@ TEST_F(BadInputTest, Sampling) {
   expect_refused("sample_ddpm", {}, {"--model"});
   refuse({"--model", "nowhere"}, {"nowhere: no such folder"});
   refuse({"--model", tiny_.pictures()}, {"pictures", "config.json"});
-  for (const char* name : {"--num_images", "--num_inference_steps", "--batch_size", "--resolution", "--columns"})
+  for (const char* name :
+       {"--num_images", "--num_inference_steps", "--batch_size", "--resolution", "--columns"})
     refuse({name, "0"}, {std::string(name) + ": expected a whole number >= 1"});
   refuse({"--num_inference_steps", "1001"}, {"--num_inference_steps 1001", "1000"});
   refuse({"--resolution", "9"}, {"--resolution", "9"});

@@ -1,5 +1,5 @@
-// Training killed at any moment, stopped by a signal or by a full disk, and resumed ends in the same bits as training
-// that never was.
+// Training killed at any moment, stopped by a signal or by a full disk, and resumed ends in the same bits as
+// training that never was.
 #include <gtest/gtest.h>
 #include <signal.h>
 #include <unistd.h>
@@ -14,7 +14,7 @@ namespace imago::testing {
 namespace {
 
 namespace fs = std::filesystem;
-using Condition = std::function<bool()>;
+using Condition = std::function<bool(const Program&)>;
 
 constexpr int kSteps = 16, kEvery = 4;  // checkpoints
 
@@ -23,11 +23,12 @@ int lines_of(const fs::path& file) {
   return static_cast<int>(std::count(text.begin(), text.end(), '\n'));
 }
 
-/// Whether a file or folder is being written whose name begins like this: temporaries are called NAME.tmp-...
-bool being_written(const fs::path& folder, const std::string& name) {
+/// Whether the program is writing a file or folder of this name: its temporary is called NAME.tmp-PID-NUMBER.
+bool being_written(const fs::path& folder, const std::string& name, pid_t pid) {
+  const std::string temporary = str(name, ".tmp-", pid, "-");
   std::error_code error;
   for (fs::directory_iterator it(folder, error), end; !error && it != end; it.increment(error)) {
-    if (it->path().filename().string().rfind(name + ".tmp-", 0) == 0) return true;
+    if (it->path().filename().string().rfind(temporary, 0) == 0) return true;
   }
   return false;
 }
@@ -35,7 +36,7 @@ bool being_written(const fs::path& folder, const std::string& name) {
 /// Starts the program and sends it the signal when the condition holds (or it has ended).
 Finished interrupt_when(const Arguments& arguments, int signal, const Condition& condition) {
   Program program("train_ddpm", arguments);
-  while (program.running() && !condition()) usleep(200);
+  while (program.running() && !condition(program)) usleep(100);
   program.signal(signal);
   return program.wait();
 }
@@ -54,14 +55,15 @@ class ResumeTest : public ::testing::Test {
     return result_of_run(tiny_.path("whole"), kSteps);
   }
   Arguments resuming(const Arguments& more) const {
-    return tiny_.train("killed", kSteps, with(with(kCheckpoints, {"--resume_from_checkpoint", "latest"}), more));
+    return tiny_.train("killed", kSteps,
+                       with(with(kCheckpoints, {"--resume_from_checkpoint", "latest"}), more));
   }
   fs::path output() const { return tiny_.path("killed"); }
   Condition rows(int n) const {
-    return [this, n] { return lines_of(output() / "metrics.jsonl") >= n; };
+    return [this, n](const Program&) { return lines_of(output() / "metrics.jsonl") >= n; };
   }
   Condition writing(const std::string& name) const {
-    return [this, name] { return being_written(output(), name); };
+    return [this, name](const Program& program) { return being_written(output(), name, program.pid()); };
   }
   void finish_and_compare(const Arguments& more, const std::string& expected) {
     const Finished f = run_program("train_ddpm", resuming(more));
@@ -71,20 +73,21 @@ class ResumeTest : public ::testing::Test {
       EXPECT_EQ(e.path().string().find(".tmp-"), std::string::npos) << e.path() << " was left behind";
   }
 
-  /// Kills at moments of every kind: in a step, while a checkpoint, a picture or the model is written, at the start.
+  /// Kills at moments of every kind: in a step, while a checkpoint, a picture or the model is written, at the
+  /// start.
   void survives_kills(const Arguments& more, unsigned seed) {
     const std::string expected = uninterrupted(more);
     std::mt19937 random(seed);
     const auto draw = [&](int low, int high) { return std::uniform_int_distribution(low, high)(random); };
     const std::vector<Condition> moments = {
-        rows(draw(1, kEvery - 1)),                    // before the first checkpoint
-        [] { return usleep(20000), true; },           // while it starts
-        writing("checkpoint-4"),                      // in the middle of a checkpoint
-        rows(draw(kEvery + 1, 2 * kEvery - 1)),       // in a step
+        rows(draw(1, kEvery - 1)),                           // before the first checkpoint
+        [](const Program&) { return usleep(20000), true; },  // while it starts
+        writing("checkpoint-4"),                             // in the middle of a checkpoint
+        rows(draw(kEvery + 1, 2 * kEvery - 1)),              // in a step
         writing("checkpoint-8"),
         rows(draw(2 * kEvery + 1, 3 * kEvery - 1)),
-        rows(kSteps),                                 // all steps done, the model not written
-        writing("unet"),                              // in the middle of the model
+        rows(kSteps),     // all steps done, the model not written
+        writing("unet"),  // in the middle of the model
     };
     int kills = 0;
     for (const Condition& moment : moments) {
@@ -92,7 +95,8 @@ class ResumeTest : public ::testing::Test {
       EXPECT_TRUE(f.killed || f.code == 0) << f.err;
       kills += f.killed;
       // Whatever is called a checkpoint is complete.
-      for (const CheckpointEntry& c : list_checkpoints(output())) EXPECT_TRUE(fs::exists(c.path / "trainer_state.json"));
+      for (const CheckpointEntry& c : list_checkpoints(output()))
+        EXPECT_TRUE(fs::exists(c.path / "trainer_state.json"));
     }
     EXPECT_GE(kills, 5) << "most kills came too late to test anything";
     finish_and_compare(more, expected);
@@ -111,7 +115,8 @@ TEST_F(ResumeTest, SurvivesKillsInBfloat16WithAccumulation) {
 }
 
 TEST_F(ResumeTest, SurvivesKillsInFloat32WithAccumulationAndWorkers) {
-  survives_kills({"--gradient_accumulation_steps", "3", "--dataloader_num_workers", "2", "--gradient_checkpointing"}, 3);
+  survives_kills(
+      {"--gradient_accumulation_steps", "3", "--dataloader_num_workers", "2", "--gradient_checkpointing"}, 3);
 }
 
 TEST_F(ResumeTest, ASignalEndsTheStepAndWritesACheckpoint) {
@@ -152,7 +157,8 @@ TEST_F(ResumeTest, AFullDiskLeavesTheLastCheckpoint) {
   EXPECT_EQ(f.code, 1) << f.err;
   EXPECT_FALSE(f.killed);
   EXPECT_NE(f.err.find("cannot write"), std::string::npos) << f.err;
-  EXPECT_NE(f.err.find(str("the last checkpoint is ", (output() / str("checkpoint-", last)).string())), std::string::npos)
+  EXPECT_NE(f.err.find(str("the last checkpoint is ", (output() / str("checkpoint-", last)).string())),
+            std::string::npos)
       << f.err;
   EXPECT_EQ(list_checkpoints(output()).back().step, last);
   EXPECT_TRUE(result_of_run(output() / str("checkpoint-", last), -1) == before);
@@ -160,7 +166,11 @@ TEST_F(ResumeTest, AFullDiskLeavesTheLastCheckpoint) {
 }
 
 TEST_F(ResumeTest, KeepsOnlyTheNewestCheckpoints) {
-  ASSERT_EQ(run_program("train_ddpm", tiny_.train("killed", 10, {"--checkpointing_steps", "3", "--checkpoints_total_limit", "2"})).code, 0);
+  ASSERT_EQ(
+      run_program("train_ddpm",
+                  tiny_.train("killed", 10, {"--checkpointing_steps", "3", "--checkpoints_total_limit", "2"}))
+          .code,
+      0);
   const auto checkpoints = list_checkpoints(output());
   ASSERT_EQ(checkpoints.size(), 2u);
   EXPECT_EQ(checkpoints[0].step, 6);
@@ -170,7 +180,8 @@ TEST_F(ResumeTest, KeepsOnlyTheNewestCheckpoints) {
 TEST_F(ResumeTest, GoesOnInAnotherFolder) {
   const std::string expected = uninterrupted({});
   const std::string from = (tiny_.path("whole") / "checkpoint-8").string();
-  const Finished f = run_program("train_ddpm", tiny_.train("other", kSteps, with(kCheckpoints, {"--resume_from_checkpoint", from})));
+  const Finished f = run_program(
+      "train_ddpm", tiny_.train("other", kSteps, with(kCheckpoints, {"--resume_from_checkpoint", from})));
   EXPECT_EQ(f.code, 0) << f.err;
   EXPECT_TRUE(result_of_run(tiny_.path("other"), kSteps) == expected);
 }

@@ -34,7 +34,8 @@ void write_random_model(const fs::path& folder, const UNetConfig& config) {
   UNet model(config);
   FlatParameters parameters(model, {Device::kCpu, DType::kFloat32, DType::kFloat32, false});
   parameters.initialize(3);
-  write_pipeline_folder(folder, config, SchedulerConfig{}, parameters, parameters.values());
+  const SchedulerConfig scheduler;
+  write_pipeline_folder(folder, config, scheduler, parameters, parameters.values());
 }
 
 class SampleTest : public ::testing::Test {
@@ -43,7 +44,8 @@ class SampleTest : public ::testing::Test {
   fs::path model() const { return folder_ / "model"; }
 
   void sample(Arguments more) {
-    Arguments a = {"--model", model().string(), "--num_images", "5", "--num_inference_steps", "3", "--seed", "11"};
+    Arguments a = {"--model", model().string(), "--num_images", "5", "--num_inference_steps", "3", "--seed",
+                   "11"};
     a.insert(a.end(), more.begin(), more.end());
     const Finished f = run_program("sample_ddpm", a);
     ASSERT_EQ(f.code, 0) << f.err;
@@ -58,8 +60,9 @@ class SampleTest : public ::testing::Test {
 };
 
 TEST_F(SampleTest, APictureIsTheSameBitsForEveryBatchSize) {
-  for (const Arguments& how : {Arguments{"--scheduler", "ddpm"}, Arguments{"--scheduler", "ddim", "--eta", "0.7"},
-                               Arguments{"--scheduler", "ddim", "--mixed_precision", "bf16"}}) {
+  for (const Arguments& how :
+       {Arguments{"--scheduler", "ddpm"}, Arguments{"--scheduler", "ddim", "--eta", "0.7"},
+        Arguments{"--scheduler", "ddim", "--mixed_precision", "bf16"}}) {
     const auto with_batch = [&](const char* size) {
       Arguments a = how;
       a.insert(a.end(), {"--batch_size", size});
@@ -68,7 +71,8 @@ TEST_F(SampleTest, APictureIsTheSameBitsForEveryBatchSize) {
     const std::vector<float> whole = with_batch("5");
     ASSERT_EQ(whole.size(), 5u * 3 * 16 * 16);
     for (float x : whole) ASSERT_TRUE(std::isfinite(x));
-    for (const char* size : {"1", "2", "3", "4", "64"}) EXPECT_TRUE(with_batch(size) == whole) << how[1] << ", batch of " << size;
+    for (const char* size : {"1", "2", "3", "4", "64"})
+      EXPECT_TRUE(with_batch(size) == whole) << how[1] << ", batch of " << size;
   }
 }
 
@@ -88,12 +92,14 @@ TEST_F(SampleTest, TheSeedsOwnNoiseGivesTheSeedsPictures) {
   const fs::path file = folder_ / "noise.safetensors";
   write_safetensors(file, std::span(&named, 1));
   const Arguments ddim = {"--scheduler", "ddim"};
-  EXPECT_TRUE(sampled({"--scheduler", "ddim", "--initial_noise", file.string(), "--seed", "99"}) == sampled(ddim));
+  EXPECT_TRUE(sampled({"--scheduler", "ddim", "--initial_noise", file.string(), "--seed", "99"}) ==
+              sampled(ddim));
 }
 
 TEST_F(SampleTest, PngsAreTheTensorsRounded) {
   const fs::path grid = folder_ / "new" / "grid.png", pictures = folder_ / "pictures";
-  const std::vector<float> x = sampled({"--output", grid.string(), "--output_dir", pictures.string(), "--columns", "3"});
+  const std::vector<float> x =
+      sampled({"--output", grid.string(), "--output_dir", pictures.string(), "--columns", "3"});
   for (int k = 0; k < 5; ++k) {
     const Picture p = read_picture(pictures / ("0000" + std::to_string(k) + ".png"));
     ASSERT_EQ(p.height, 16);
@@ -116,13 +122,16 @@ TEST_F(SampleTest, ClassesTakeTurnsUnlessOneIsNamed) {
   config.num_class_embeds = 2;
   fs::remove_all(model());
   write_random_model(model(), config);
-  const std::vector<float> turns = sampled({}), zero = sampled({"--class_label", "0"}), one = sampled({"--class_label", "1"});
+  const std::vector<float> turns = sampled({}), zero = sampled({"--class_label", "0"}),
+                           one = sampled({"--class_label", "1"});
   const size_t size = turns.size() / 5;
   for (size_t k = 0; k < 5; ++k) {
     const std::vector<float>& same = k % 2 ? one : zero;
     const std::vector<float>& other = k % 2 ? zero : one;
-    EXPECT_TRUE(std::equal(turns.begin() + k * size, turns.begin() + (k + 1) * size, same.begin() + k * size));
-    EXPECT_FALSE(std::equal(turns.begin() + k * size, turns.begin() + (k + 1) * size, other.begin() + k * size));
+    EXPECT_TRUE(
+        std::equal(turns.begin() + k * size, turns.begin() + (k + 1) * size, same.begin() + k * size));
+    EXPECT_FALSE(
+        std::equal(turns.begin() + k * size, turns.begin() + (k + 1) * size, other.begin() + k * size));
   }
 }
 

@@ -15,7 +15,8 @@ namespace {
 /// Soft blobs in random colours, from nothing.
 class Blobs final : public Dataset {
  public:
-  explicit Blobs(int channels = 3, int classes = 0) : channels_(channels), names_(static_cast<size_t>(classes), "blob") {}
+  explicit Blobs(int channels = 3, int classes = 0)
+      : channels_(channels), names_(static_cast<size_t>(classes), "blob") {}
   int64_t size() const override { return 64; }
   Picture picture(int64_t i) const override {
     constexpr int kSide = 8;
@@ -25,12 +26,15 @@ class Blobs final : public Dataset {
       for (int x = 0; x < kSide; ++x) {
         const double near = std::exp(-((x - cx) * (x - cx) + (y - cy) * (y - cy)) / 6);
         for (int c = 0; c < channels_; ++c)
-          p.pixels.push_back(static_cast<uint8_t>(255 * near * uniform_at(1, 1, i, static_cast<uint32_t>(2 + c))));
+          p.pixels.push_back(
+              static_cast<uint8_t>(255 * near * uniform_at(1, 1, i, static_cast<uint32_t>(2 + c))));
       }
     }
     return p;
   }
-  int32_t label(int64_t i) const override { return names_.empty() ? -1 : static_cast<int32_t>(i % static_cast<int64_t>(names_.size())); }
+  int32_t label(int64_t i) const override {
+    return names_.empty() ? -1 : static_cast<int32_t>(i % static_cast<int64_t>(names_.size()));
+  }
   const std::vector<std::string>& class_names() const override { return names_; }
   std::string name(int64_t i) const override { return "blob " + std::to_string(i); }
   std::string description() const override { return "64 blobs"; }
@@ -61,7 +65,9 @@ TrainConfig tiny_config(int steps) {
 std::vector<MetricsRow> train(const TrainConfig& config, int channels = 3) {
   Trainer trainer(config, std::make_shared<Blobs>(channels));
   std::vector<MetricsRow> rows;
-  const auto take = [&](const std::vector<MetricsRow>& more) { rows.insert(rows.end(), more.begin(), more.end()); };
+  const auto take = [&](const std::vector<MetricsRow>& more) {
+    rows.insert(rows.end(), more.begin(), more.end());
+  };
   while (!trainer.finished()) take(trainer.step());
   take(trainer.flush());
   return rows;
@@ -132,7 +138,7 @@ TEST(TrainerTest, AccumulationIsTheLargerBatch) {
   const auto parts = train(c);
   ASSERT_EQ(parts.size(), 1u);
   EXPECT_EQ(parts[0].pictures, 8);
-  EXPECT_NEAR(parts[0].loss, whole[0].loss, 1e-5);             // float32 sums in another order
+  EXPECT_NEAR(parts[0].loss, whole[0].loss, 1e-5);  // float32 sums in another order
   EXPECT_NEAR(parts[0].grad_norm, whole[0].grad_norm, 1e-4 * whole[0].grad_norm);
 }
 
@@ -177,12 +183,15 @@ TEST(TrainerTest, SaysWhereNumbersWentWrong) {
   // One infinite weight: step 4 is the first to see it, in that layer, in every picture of the batch.
   const float infinity = std::numeric_limits<float>::infinity();
   const auto& entries = trainer.parameters().entries();
-  const auto bad = std::find_if(entries.begin(), entries.end(), [](const auto& e) { return e.name == "mid_block.resnets.0.conv2.weight"; });
+  const auto bad = std::find_if(entries.begin(), entries.end(),
+                                [](const auto& e) { return e.name == "mid_block.resnets.0.conv2.weight"; });
   ASSERT_NE(bad, entries.end());
   upload(&infinity, trainer.parameters().view(trainer.parameters().values(), *bad).slice(0, {1}));
   const TrainingLoss loss(c.scheduler, {c.seed, c.compute, c.weighting, c.snr_gamma});
-  const std::string expected = str("step 4: the loss or its gradient is not finite; the first such value came out of conv2d in layer "
-                                   "mid_block.resnets.0.conv2, at timestep ", loss.timestep_of(3 * 8), " (picture 0 of the batch)");
+  const std::string expected =
+      str("step 4: the loss or its gradient is not finite; the first such value came out of conv2d in layer "
+          "mid_block.resnets.0.conv2, at timestep ",
+          loss.timestep_of(3 * 8), " (picture 0 of the batch)");
   EXPECT_EQ(complaint(trainer), expected);
 }
 
@@ -226,20 +235,23 @@ TEST(TrainerTest, ClassLabelsReachTheModel) {
   c.unet.num_class_embeds = 4;
   const auto gradient_of_table = [](Trainer& t) {
     const auto& entries = t.parameters().entries();
-    const auto e = std::find_if(entries.begin(), entries.end(), [](const auto& x) { return x.name == "class_embedding.weight"; });
+    const auto e = std::find_if(entries.begin(), entries.end(),
+                                [](const auto& x) { return x.name == "class_embedding.weight"; });
     return to_vector<float>(t.parameters().view(t.parameters().gradients(), *e));
   };
   Trainer trainer(c, std::make_shared<Blobs>(3, 2));
   trainer.step();
   const auto g = gradient_of_table(trainer);  // [4,64]: classes 0 and 1 occur, 2 and 3 do not
   const auto any = [&](size_t row) {
-    return std::any_of(g.begin() + row * g.size() / 4, g.begin() + (row + 1) * g.size() / 4, [](float x) { return x != 0; });
+    return std::any_of(g.begin() + row * g.size() / 4, g.begin() + (row + 1) * g.size() / 4,
+                       [](float x) { return x != 0; });
   };
   EXPECT_TRUE(any(0));
   EXPECT_TRUE(any(1));
   EXPECT_FALSE(any(2));
   EXPECT_FALSE(any(3));
-  expect_bad_input({"num_class_embeds", "4", "5 classes"}, [&] { Trainer(c, std::make_shared<Blobs>(3, 5)); });
+  expect_bad_input({"num_class_embeds", "4", "5 classes"},
+                   [&] { Trainer(c, std::make_shared<Blobs>(3, 5)); });
   expect_bad_input({"class labels", "64 blobs"}, [&] { Trainer(c, std::make_shared<Blobs>(3, 0)); });
 }
 
@@ -259,7 +271,8 @@ TEST(PlanTest, KnowsThePublishedModels) {
 TEST(PlanTest, CountsAConvolutionAsTheFieldDoes) {
   const TrainConfig c = tiny_config(1);
   const TrainingPlan p = plan_training(c);
-  const auto l = std::find_if(p.layers.begin(), p.layers.end(), [](const PlanLayer& x) { return x.path == "conv_in"; });
+  const auto l =
+      std::find_if(p.layers.begin(), p.layers.end(), [](const PlanLayer& x) { return x.path == "conv_in"; });
   ASSERT_NE(l, p.layers.end());
   EXPECT_EQ(l->output, (Shape{8, 8, 8, 16}));
   EXPECT_EQ(l->parameters, 3 * 3 * 3 * 16 + 16);
@@ -279,7 +292,8 @@ TEST(PlanTest, FindsTheMemoryOfARealStep) {
     Trainer trainer(c, std::make_shared<Blobs>());
     while (!trainer.finished()) trainer.step();
     const auto real = static_cast<double>(allocator.stats().peak_bytes - before);
-    // The real one has scratch memory besides, which for layers this small is of the size of a few activations.
+    // The real one has scratch memory besides, which for layers this small is of the size of a few
+    // activations.
     EXPECT_GE(real, 0.98 * static_cast<double>(plan.total()));
     EXPECT_LE(real, 1.3 * static_cast<double>(plan.total()));
   }

@@ -26,7 +26,8 @@ TinyRun::TinyRun(int pictures) {
     for (int y = 0; y < kSide; ++y) {
       for (int x = 0; x < kSide; ++x) {
         for (int c = 0; c < 3; ++c)
-          picture.pixels.push_back(static_cast<uint8_t>((p * 37 + y * (c + 1) * 16 + x * (3 - c) * 12) % 256));
+          picture.pixels.push_back(
+              static_cast<uint8_t>((p * 37 + y * (c + 1) * 16 + x * (3 - c) * 12) % 256));
       }
     }
     write_png(path("pictures") / (std::to_string(100 + p) + ".png"), picture);
@@ -34,13 +35,33 @@ TinyRun::TinyRun(int pictures) {
 }
 
 Arguments TinyRun::train(const std::string& output, int steps, const Arguments& more) const {
-  Arguments a = {"--train_data_dir",   pictures(), "--model_config_name_or_path", model(),
-                 "--output_dir",       path(output).string(),
-                 "--max_train_steps",  std::to_string(steps),
-                 "--train_batch_size", "4",        "--learning_rate", "1e-3", "--lr_scheduler", "constant",
-                 "--seed",             "7",        "--use_ema",       "--device", "cpu",
-                 "--preview_steps",    "1000000",  "--eval_batch_size", "4", "--preview_inference_steps", "4",
-                 "--save_model_epochs", "1000000"};
+  Arguments a = {"--train_data_dir",
+                 pictures(),
+                 "--model_config_name_or_path",
+                 model(),
+                 "--output_dir",
+                 path(output).string(),
+                 "--max_train_steps",
+                 std::to_string(steps),
+                 "--train_batch_size",
+                 "4",
+                 "--learning_rate",
+                 "1e-3",
+                 "--lr_scheduler",
+                 "constant",
+                 "--seed",
+                 "7",
+                 "--use_ema",
+                 "--device",
+                 "cpu",
+                 "--preview_steps",
+                 "1000000",
+                 "--eval_batch_size",
+                 "4",
+                 "--preview_inference_steps",
+                 "4",
+                 "--save_model_epochs",
+                 "1000000"};
   a.insert(a.end(), more.begin(), more.end());
   return a;
 }
@@ -62,7 +83,8 @@ std::string result_of_run(const fs::path& output, int last_step) {
       all << lines.str();
       continue;
     }
-    for (std::string line; std::getline(lines, line);) all << line.substr(0, line.find(",\"seconds\"")) << "\n";
+    for (std::string line; std::getline(lines, line);)
+      all << line.substr(0, line.find(",\"seconds\"")) << "\n";
   }
   return all.str();
 }

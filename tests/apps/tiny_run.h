@@ -8,8 +8,8 @@
 
 namespace imago::testing {
 
-/// A folder with pictures/ (PNG, 8x8, colour, each another gradient) and model.json (a U-Net of two levels with
-/// attention and dropout, about 20,000 parameters).
+/// A folder with pictures/ (PNG, 8x8, colour, each another gradient) and model.json (a U-Net of two levels
+/// with attention and dropout, about 20,000 parameters).
 class TinyRun {
  public:
   explicit TinyRun(int pictures = 24);
@@ -18,16 +18,16 @@ class TinyRun {
   std::string pictures() const { return path("pictures").string(); }
   std::string model() const { return path("model.json").string(); }
 
-  /// Arguments of train_ddpm: these data and this model, batches of 4, a constant learning rate, an EMA, seed 7, output
-  /// folder `output`, no pictures before the end; then `more`, which may say otherwise.
+  /// Arguments of train_ddpm: these data and this model, batches of 4, a constant learning rate, an EMA, seed
+  /// 7, output folder `output`, no pictures before the end; then `more`, which may say otherwise.
   Arguments train(const std::string& output, int steps, const Arguments& more = {}) const;
 
  private:
   TempFolder folder_;
 };
 
-/// Everything that must agree between two runs that computed the same: relative file names with contents, metrics
-/// without their times, without reports and checkpoint folders other than the last.
+/// Everything that must agree between two runs that computed the same: relative file names with contents,
+/// metrics without their times, without reports and checkpoint folders other than the last.
 std::string result_of_run(const std::filesystem::path& output, int last_step);
 
 }  // namespace imago::testing
