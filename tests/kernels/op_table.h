@@ -23,6 +23,7 @@ struct BackendUnderTest {
   std::vector<DType> types = {DType::kFloat32, DType::kBFloat16};
   bool small_only = false;      // run only the cases marked small: an emulated GPU is slow
   bool on_host_threads = true;  // runs on OpenMP threads: bits are compared on 1 and 2
+  bool emulated = false;        // a GPU whose memory is the host's
 };
 std::vector<BackendUnderTest> backends_under_test();
 

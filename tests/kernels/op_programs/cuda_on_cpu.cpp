@@ -24,7 +24,7 @@ class SmallGpu : public cuda_on_cpu::CudaBackend {
 
 BackendUnderTest emulated(Backend& backend) {
   const bool small_only = std::getenv("IMAGO_EMU_SEED") != nullptr;  // many runs of the shuffled schedules
-  return {.backend = &backend, .small_only = small_only, .on_host_threads = false};
+  return {.backend = &backend, .small_only = small_only, .on_host_threads = false, .emulated = true};
 }
 
 }  // namespace
