@@ -8,26 +8,10 @@
 #include "engine/report/progress.h"
 #include "engine/tensor/allocator.h"
 #include "kernels/plan/plan_backend.h"
-#include "models/trainer/micro_batch.h"
 
 namespace imago {
 
 namespace {
-
-MicroBatch empty_micro_batch(const TrainConfig& c) {
-  const int64_t n = c.batch_size;
-  MicroBatch m;
-  m.batch.pictures = empty({n, c.height, c.width, c.unet.in_channels}, DType::kUInt8, Device::kPlan);
-  for (int64_t i = 0; i < n; ++i) m.batch.sample_ids.push_back(i);
-  m.ids = from_vector(m.batch.sample_ids, {n}, Device::kPlan);
-  m.dloss = empty({n}, DType::kFloat32, Device::kPlan);
-  if (c.unet.class_embed_type == "identity")
-    m.batch.class_labels = empty({n, c.unet.time_width()}, DType::kFloat32, Device::kPlan);
-  else if (c.unet.takes_class_labels())
-    m.batch.class_labels =
-        class_labels_tensor(c.unet, std::vector<int>(static_cast<size_t>(n), 0), Device::kPlan);
-  return m;
-}
 
 /// Parameters by the layer that owns them.
 std::map<std::string, int64_t> parameters_by_layer(const FlatParameters& parameters) {
@@ -103,15 +87,46 @@ std::string format_table(const std::vector<Row>& rows) {
 
 }  // namespace
 
-TrainingPlan plan_training(const TrainConfig& config) {
-  TrainConfig c = config;
-  c.device = Device::kPlan;
-  UNet model(c.unet);
-  model.set_gradient_checkpointing(c.gradient_checkpointing);
-  FlatParameters parameters(model, {Device::kPlan, DType::kFloat32, c.compute, true});
-  AdamW optimizer(parameters, c.optimizer);
-  const TrainingLoss loss(c.scheduler, {c.seed, c.compute, c.weighting, c.snr_gamma});
+PlannedTraining::PlannedTraining(const TrainConfig& given)
+    : config([&] {
+        TrainConfig c = given;
+        c.device = Device::kPlan;
+        return c;
+      }()),
+      model(config.unet),
+      parameters(model, {Device::kPlan, DType::kFloat32, config.compute, true}),
+      optimizer(parameters, config.optimizer),
+      loss(config.scheduler, {config.seed, config.compute, config.weighting, config.snr_gamma}) {
+  model.set_gradient_checkpointing(config.gradient_checkpointing);
+}
 
+MicroBatch PlannedTraining::micro_batch() const {
+  const int64_t n = config.batch_size;
+  MicroBatch m;
+  m.batch.pictures =
+      empty({n, config.height, config.width, config.unet.in_channels}, DType::kUInt8, Device::kPlan);
+  for (int64_t i = 0; i < n; ++i) m.batch.sample_ids.push_back(i);
+  m.ids = from_vector(m.batch.sample_ids, {n}, Device::kPlan);
+  m.dloss = empty({n}, DType::kFloat32, Device::kPlan);
+  if (config.unet.class_embed_type == "identity")
+    m.batch.class_labels = empty({n, config.unet.time_width()}, DType::kFloat32, Device::kPlan);
+  else if (config.unet.takes_class_labels())
+    m.batch.class_labels =
+        class_labels_tensor(config.unet, std::vector<int>(static_cast<size_t>(n), 0), Device::kPlan);
+  return m;
+}
+
+void PlannedTraining::step() {
+  parameters.zero_gradients();
+  for (int i = 0; i < config.gradient_accumulation_steps; ++i)
+    run_micro_batch(model, loss, micro_batch(), config.seed);
+  optimizer.step(config.learning_rate);
+}
+
+TrainingPlan plan_training(const TrainConfig& config) {
+  PlannedTraining training(config);
+  const TrainConfig& c = training.config;
+  const FlatParameters& parameters = training.parameters;
   TrainingPlan plan;
   plan.parameters = parameters.count();
   plan.tensors = static_cast<int64_t>(parameters.entries().size());
@@ -120,15 +135,13 @@ TrainingPlan plan_training(const TrainConfig& config) {
   plan.gradients = flat * 4;
   plan.moments = flat * 8;
   plan.ema = c.optimizer.ema ? flat * 4 : 0;
-  plan.layers = watch_forward(model, parameters, c, empty_micro_batch(c));
+  plan.layers = watch_forward(training.model, parameters, c, training.micro_batch());
   for (const PlanLayer& layer : plan.layers) plan.forward_flops += layer.flops;
   Allocator& allocator = allocator_of(Device::kPlan);
   const int64_t before = allocator.stats().bytes_in_use;
   allocator.reset_peak();
   reset_plan_counts();
-  for (int i = 0; i < c.gradient_accumulation_steps; ++i)
-    run_micro_batch(model, loss, empty_micro_batch(c), c.seed);
-  optimizer.step(c.learning_rate);
+  training.step();
   plan.step_flops = plan_counts().total.flops / c.pictures_per_step();
   plan.activations = allocator.stats().peak_bytes - before;
   return plan;
