@@ -71,6 +71,16 @@ Tensor Tensor::slice(int64_t offset, const Shape& shape) const {
   return make_tensor(impl_->storage, impl_->byte_offset + bytes, shape, dtype(), device());
 }
 
+Tensor Tensor::reinterpret(int64_t byte_offset, const Shape& shape, DType dtype) const {
+  const size_t bytes = static_cast<size_t>(shape.numel()) * size_of(dtype);
+  check(byte_offset >= 0 && static_cast<size_t>(byte_offset) % size_of(dtype) == 0 &&
+            static_cast<size_t>(byte_offset) + bytes <= ref().bytes(),
+        "reinterpret: ", shape.to_string(), " of ", name_of(dtype), " at byte ", byte_offset,
+        " does not fit in ", ref().bytes(), " bytes");
+  return make_tensor(impl_->storage, impl_->byte_offset + static_cast<size_t>(byte_offset), shape, dtype,
+                     device());
+}
+
 Tensor Tensor::detach() const {
   return view(shape());
 }

@@ -42,6 +42,8 @@ class Tensor {
   Tensor view(const Shape& shape) const;
   /// `shape` from element `offset` on, in the same storage.
   Tensor slice(int64_t offset, const Shape& shape) const;
+  /// The bytes from `byte_offset` on as elements of another type, in the same storage.
+  Tensor reinterpret(int64_t byte_offset, const Shape& shape, DType dtype) const;
   /// The same elements, cut off from the tape.
   Tensor detach() const;
 

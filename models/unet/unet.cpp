@@ -109,9 +109,17 @@ Tensor UNet::forward(const Tensor& x, const Tensor& timesteps, const Tensor& cla
   return config_.time_embedding_type == "fourier" ? divided_by_time(h, timesteps) : h;     // [N,H,W,out]
 }
 
+DType timestep_type(const UNetConfig& config) {
+  return config.time_embedding_type == "learned" ? DType::kInt32 : DType::kFloat32;
+}
+
+DType class_label_type(const UNetConfig& config) {
+  return config.class_embed_type ? DType::kFloat32 : DType::kInt32;
+}
+
 Tensor timesteps_tensor(const UNetConfig& config, const std::vector<int>& timesteps, Device device) {
   const Shape shape{static_cast<int64_t>(timesteps.size())};
-  if (config.time_embedding_type != "learned")
+  if (timestep_type(config) == DType::kFloat32)
     return from_vector(std::vector<float>(timesteps.begin(), timesteps.end()), shape, device);
   for (int t : timesteps)
     if (t < 0 || t >= *config.num_train_timesteps)
@@ -124,7 +132,7 @@ Tensor class_labels_tensor(const UNetConfig& config, const std::vector<int>& lab
   if (!config.takes_class_labels()) bad_input("class labels: the model knows no classes");
   if (config.class_embed_type == "identity")
     bad_input("class labels: class_embed_type \"identity\" takes embeddings, not numbers");
-  if (config.class_embed_type == "timestep")
+  if (class_label_type(config) == DType::kFloat32)
     return from_vector(std::vector<float>(labels.begin(), labels.end()), shape, device);
   for (int label : labels)
     if (label < 0 || label >= *config.num_class_embeds)
