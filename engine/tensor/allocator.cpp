@@ -8,6 +8,7 @@
 #include <set>
 #include <unordered_map>
 #include <utility>
+#include <vector>
 
 namespace imago {
 
@@ -124,17 +125,19 @@ class CachingAllocator final : public Allocator {
 
   int make_pool() override {
     const std::lock_guard lock(mutex_);
-    return ++pools_made_;
+    if (retired_.empty()) return ++pools_made_;
+    const int pool = retired_.back();
+    retired_.pop_back();
+    return pool;
   }
 
-  void dissolve_pool(int pool) override {
+  void retire_pool(int pool) override {
     const std::lock_guard lock(mutex_);
-    for (auto b = free_.lower_bound({pool, 0, nullptr}); b != free_.end() && b->pool == pool;) {
-      free_.insert({kEverybody, b->bytes, b->start});
-      b = free_.erase(b);
-    }
-    for (auto& [start, segment] : segments_)
-      if (segment.pool == pool) segment.pool = kEverybody;
+    retired_.push_back(pool);
+  }
+
+  bool in_use(int pool) const {
+    return pool != kEverybody && std::find(retired_.begin(), retired_.end(), pool) == retired_.end();
   }
 
   void add_segment(size_t bytes, int pool) {
@@ -165,11 +168,11 @@ class CachingAllocator final : public Allocator {
       const auto [start, segment] = *s;
       const size_t bytes = segment.bytes;
       const Block& block = blocks_.at(start);
-      if (segment.pool != kEverybody || !block.free || block.bytes != bytes) {
+      if (in_use(segment.pool) || !block.free || block.bytes != bytes) {
         ++s;
         continue;
       }
-      free_.erase({kEverybody, bytes, start});
+      free_.erase({segment.pool, bytes, start});
       blocks_.erase(start);
       backend_.deallocate(start, bytes);
       stats_.bytes_reserved -= static_cast<int64_t>(bytes);
@@ -182,6 +185,7 @@ class CachingAllocator final : public Allocator {
   mutable std::mutex mutex_;
   MemoryStats stats_;
   int pools_made_ = kEverybody;
+  std::vector<int> retired_;           // pools without an owner, which keep their memory for the next
   std::map<char*, Segment> segments_;  // by start
   std::map<char*, Block> blocks_;      // by start, in the order of addresses
   std::set<FreeBlock> free_;
@@ -201,7 +205,7 @@ Allocator& allocator_of(Device device) {
 
 MemoryPool::MemoryPool(Device device) : device_(device), id_(allocator_of(device).make_pool()) {}
 MemoryPool::~MemoryPool() {
-  allocator_of(device_).dissolve_pool(id_);
+  allocator_of(device_).retire_pool(id_);
 }
 MemoryPool::Scope::Scope(const MemoryPool& pool)
     : device_(pool.device_), before_(std::exchange(current_pool(pool.device_), pool.id_)) {}

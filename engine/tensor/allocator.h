@@ -30,13 +30,13 @@ class Allocator {
   virtual void free(void* p) = 0;
   virtual MemoryStats stats() const = 0;
   virtual void reset_peak() = 0;
-  /// Gives wholly free segments back to the device, but for those of a MemoryPool.
+  /// Gives wholly free segments back to the device, but for those of living MemoryPools.
   virtual void release_cached() = 0;
 
  private:
   friend class MemoryPool;
   virtual int make_pool() = 0;
-  virtual void dissolve_pool(int pool) = 0;
+  virtual void retire_pool(int pool) = 0;
 };
 
 Allocator& allocator_of(Device device);
@@ -47,7 +47,7 @@ class MemoryPool {
  public:
   explicit MemoryPool(Device device);
   MemoryPool(const MemoryPool&) = delete;
-  ~MemoryPool();  // its memory becomes everybody's
+  ~MemoryPool();  // its memory is kept for the next pool
 
   /// While alive, what this thread allocates on the pool's device comes from the pool.
   class Scope {

@@ -138,6 +138,33 @@ Tensor from_host(const void* host, const Shape& shape, DType dtype, Device devic
   return t;
 }
 
+namespace {
+
+template <class T>
+std::vector<double> widened(const Tensor& x) {
+  const std::vector<T> host = to_vector<T>(x);
+  return {host.begin(), host.end()};
+}
+
+}  // namespace
+
+std::vector<double> to_doubles(const Tensor& x) {
+  switch (x.dtype()) {
+    case DType::kFloat32: return widened<float>(x);
+    case DType::kBFloat16: return widened<bf16>(x);
+    case DType::kFloat64: return to_vector<double>(x);
+    default: failure("to_doubles: ", name_of(x.dtype()), " is no float type");
+  }
+}
+
+Tensor from_doubles(const std::vector<double>& host, const Shape& shape, DType dtype, Device device) {
+  switch (dtype) {
+    case DType::kFloat32: return from_vector(std::vector<float>(host.begin(), host.end()), shape, device);
+    case DType::kFloat64: return from_vector(host, shape, device);
+    default: failure("from_doubles: expected float32 or float64, not ", name_of(dtype));
+  }
+}
+
 void upload(const void* host, const Tensor& x) {
   backend_of(x).upload(x.data(), host, x.ref().bytes());
 }

@@ -90,6 +90,10 @@ std::vector<T> to_vector(const Tensor& x) {
   return host;
 }
 
+/// The elements of a tensor of any float type, and back: rounded once.
+std::vector<double> to_doubles(const Tensor& x);
+Tensor from_doubles(const std::vector<double>& host, const Shape& shape, DType dtype, Device device);
+
 /// Overwrites x's elements from host memory.
 void upload(const void* host, const Tensor& x);
 

@@ -1,5 +1,6 @@
 #include "models/trainer/micro_batch.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include "engine/autograd/tape.h"
@@ -9,22 +10,13 @@ namespace imago {
 
 namespace {
 
-template <class T>
-int64_t first_non_finite(const std::vector<T>& x) {
-  for (size_t i = 0; i < x.size(); ++i) {
-    if (!std::isfinite(static_cast<double>(x[i]))) return static_cast<int64_t>(i);
-  }
-  return -1;
-}
-
 /// The index of the first element that is infinite or NaN, or -1. Integer tensors have none.
 int64_t first_non_finite(const Tensor& x) {
-  switch (x.dtype()) {
-    case DType::kFloat32: return first_non_finite(to_vector<float>(x));
-    case DType::kBFloat16: return first_non_finite(to_vector<bf16>(x));
-    case DType::kFloat64: return first_non_finite(to_vector<double>(x));
-    default: return -1;
-  }
+  const DType type = x.dtype();
+  if (type != DType::kFloat32 && type != DType::kBFloat16 && type != DType::kFloat64) return -1;
+  const std::vector<double> values = to_doubles(x);
+  const auto at = std::find_if(values.begin(), values.end(), [](double v) { return !std::isfinite(v); });
+  return at == values.end() ? -1 : at - values.begin();
 }
 
 }  // namespace

@@ -12,7 +12,6 @@ namespace imago {
 namespace {
 
 constexpr int kStepsInFlight = 16;  // where looking means waiting for a device
-constexpr int kWarmUpSteps = 2;     // before one is recorded: the first makes what stays, the second settles memory
 
 double now() {
   return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
@@ -61,7 +60,8 @@ Trainer::Trainer(const TrainConfig& config, std::shared_ptr<const Dataset> data)
       learning_rate_(config.lr_scheduler, config.learning_rate, config.lr_warmup_steps,
                      config.max_train_steps),
       inputs_(config_),
-      graph_memory_(config_.device) {
+      step_memory_(config_.device),
+      recorded_step_(config_.device, step_memory_) {
   check_model();
   model_ = std::make_unique<UNet>(config_.unet);
   model_->set_gradient_checkpointing(config_.gradient_checkpointing);
@@ -76,8 +76,6 @@ Trainer::Trainer(const TrainConfig& config, std::shared_ptr<const Dataset> data)
   dloss_ = from_vector(std::vector<float>(static_cast<size_t>(config_.batch_size), share),
                        {config_.batch_size}, config_.device);
   results_ = zeros({config_.pictures_per_step() + 1}, DType::kFloat32, config_.device);
-  // One that is to be looked at before its update cannot be launched as a whole.
-  use_graph_ = backend_of(config_.device).has_graphs() && config_.steps_in_flight > 1;
   initialize();
 }
 
@@ -154,21 +152,6 @@ void Trainer::compute_gradients() {
   backend.copy(optimizer_->grad_norm_on_device(), results_.slice(config_.pictures_per_step(), {1}));
 }
 
-/// Gradients and update: with a graph as soon as there is one.
-void Trainer::enqueue_step() {
-  const auto whole_step = [this] {
-    compute_gradients();
-    optimizer_->update(inputs_.update());
-  };
-  if (!use_graph_) return whole_step();
-  if (!graph_) {
-    const MemoryPool::Scope scope(graph_memory_);
-    if (warm_up_steps_++ < kWarmUpSteps) return whole_step();
-    graph_ = backend_of(config_.device).record_graph(whole_step);
-  }
-  graph_->launch();
-}
-
 std::vector<MetricsRow> Trainer::step() {
   clock_ = now();
   const int64_t step = steps_done();
@@ -184,7 +167,10 @@ std::vector<MetricsRow> Trainer::step() {
     rows = look(0);  // before the update can spread what is not finite
     optimizer_->update(inputs_.update());
   } else {
-    enqueue_step();
+    recorded_step_.run([this] {
+      compute_gradients();
+      optimizer_->update(inputs_.update());
+    });
     remember();
     rows = look(static_cast<size_t>(config_.steps_in_flight) - 1);
   }

@@ -10,7 +10,7 @@
 #include "engine/data/loader.h"
 #include "engine/optim/lr_schedule.h"
 #include "engine/report/metrics.h"
-#include "engine/tensor/allocator.h"
+#include "engine/tensor/recorded_work.h"
 #include "models/trainer/micro_batch.h"
 #include "models/trainer/step_inputs.h"
 #include "models/trainer/train_config.h"
@@ -76,7 +76,6 @@ class Trainer {
   MetricsRow begin_row(int64_t step) const;
   void load_inputs(int64_t step);
   void compute_gradients();
-  void enqueue_step();
   std::vector<MetricsRow> look(size_t left_in_flight);
   void pass_time();
   bool finish_row(Pending& pending) const;
@@ -91,12 +90,10 @@ class Trainer {
   std::unique_ptr<BatchLoader> loader_;
   LearningRate learning_rate_;
   StepInputs inputs_;
-  Tensor dloss_;    // [batch_size] float32
-  Tensor results_;  // [pictures_per_step + 1] float32, of the step on the device
-  bool use_graph_;
-  MemoryPool graph_memory_;  // what a step's temporary tensors live in, if it becomes a graph
-  int warm_up_steps_ = 0;
-  std::unique_ptr<Graph> graph_;
+  Tensor dloss_;            // [batch_size] float32
+  Tensor results_;          // [pictures_per_step + 1] float32, of the step on the device
+  MemoryPool step_memory_;  // of a recorded step's temporary tensors
+  RecordedWork recorded_step_;
   std::deque<Pending> pending_;
   double clock_ = 0, busy_ = 0;  // when it was last read, and what is to be shared among rows (seconds)
   std::filesystem::path

@@ -117,14 +117,21 @@ DType class_label_type(const UNetConfig& config) {
   return config.class_embed_type ? DType::kFloat32 : DType::kInt32;
 }
 
-Tensor timesteps_tensor(const UNetConfig& config, const std::vector<int>& timesteps, Device device) {
-  const Shape shape{static_cast<int64_t>(timesteps.size())};
+void upload_timesteps(const UNetConfig& config, const std::vector<int>& timesteps, const Tensor& t) {
+  check(t.numel() == static_cast<int64_t>(timesteps.size()), "upload_timesteps: ", timesteps.size(),
+        " timesteps for ", t.numel());
   if (timestep_type(config) == DType::kFloat32)
-    return from_vector(std::vector<float>(timesteps.begin(), timesteps.end()), shape, device);
-  for (int t : timesteps)
-    if (t < 0 || t >= *config.num_train_timesteps)
-      bad_input("timestep ", t, ": the model knows times 0 to ", *config.num_train_timesteps - 1);
-  return from_vector(std::vector<int32_t>(timesteps.begin(), timesteps.end()), shape, device);
+    return upload(std::vector<float>(timesteps.begin(), timesteps.end()).data(), t);
+  for (int time : timesteps)
+    if (time < 0 || time >= *config.num_train_timesteps)
+      bad_input("timestep ", time, ": the model knows times 0 to ", *config.num_train_timesteps - 1);
+  upload(std::vector<int32_t>(timesteps.begin(), timesteps.end()).data(), t);
+}
+
+Tensor timesteps_tensor(const UNetConfig& config, const std::vector<int>& timesteps, Device device) {
+  Tensor t = empty({static_cast<int64_t>(timesteps.size())}, timestep_type(config), device);  // [N]
+  upload_timesteps(config, timesteps, t);
+  return t;
 }
 
 Tensor class_labels_tensor(const UNetConfig& config, const std::vector<int>& labels, Device device) {

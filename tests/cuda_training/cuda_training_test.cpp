@@ -251,7 +251,10 @@ TEST(CudaSampling, EqualsTheCpuFromTheSameNoise) {
       return to_vector<float>(sample(
           unet, *make_scheduler(scheduler, 6, kind == SchedulerConfig::Kind::kDdim ? 0.5 : 0), request));
     };
+    const int recorded = gpu().recorded, launched = gpu().launched;
     EXPECT_LE(distance(pictures(kEmulated), pictures(Device::kCpu)), 1e-5);
+    EXPECT_EQ(gpu().recorded - recorded, 2);  // the network, for each of the two batches
+    EXPECT_EQ(gpu().launched - launched, 2 * 4);
   }
 }
 

@@ -45,9 +45,13 @@ TEST(AllocatorTest, APoolKeepsItsMemoryToItself) {
     EXPECT_EQ(again, in_pool);
     allocator.free(again);
   }
-  void* after = allocator.allocate(kBytes);  // the pool is gone, its memory is everybody's
-  EXPECT_EQ(after, in_pool);
-  allocator.free(after);
+  {
+    const MemoryPool next(kDevice);  // takes over what the one before it left
+    const MemoryPool::Scope scope(next);
+    void* after = allocator.allocate(kBytes);
+    EXPECT_EQ(after, in_pool);
+    allocator.free(after);
+  }
   allocator.release_cached();
   EXPECT_EQ(allocator.stats().bytes_reserved, 0);
 }
