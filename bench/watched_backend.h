@@ -46,6 +46,7 @@ class WatchedBackend : public Backend {
     inner_.download(host, device, bytes);
   }
   void synchronize() override { inner_.synchronize(); }
+  DeviceMemory memory() const override { return inner_.memory(); }
 
   void fill(TensorRef y, double value) override {
     simple("fill", y, [&](Backend& b) { b.fill(y, value); });

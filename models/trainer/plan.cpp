@@ -24,7 +24,7 @@ std::map<std::string, int64_t> parameters_by_layer(const FlatParameters& paramet
 /// One forward pass, watched: an operation's cost is what was counted since the one before it. Consecutive
 /// operations of a layer are one row.
 std::vector<PlanLayer> watch_forward(UNet& model, const FlatParameters& parameters, const TrainConfig& c,
-                                     const MicroBatch& m) {
+                                     const TrainingBatch& batch) {
   std::map<std::string, int64_t> owned = parameters_by_layer(parameters);
   std::vector<PlanLayer> layers;
   std::string last;
@@ -40,11 +40,9 @@ std::vector<PlanLayer> watch_forward(UNet& model, const FlatParameters& paramete
     reset_plan_counts();
   });
   const NoGrad no_grad;  // and with that no gradient checkpointing
-  const Tensor x = empty(m.batch.pictures.shape(), c.compute, Device::kPlan);  // [N,H,W,C]
-  const Tensor t =
-      timesteps_tensor(c.unet, std::vector<int>(static_cast<size_t>(c.batch_size), 0), Device::kPlan);
+  const Tensor x = empty(batch.pictures.shape(), c.compute, Device::kPlan);  // [N,H,W,C]
   reset_plan_counts();
-  model.forward(x, t, m.batch.class_labels);
+  model.forward(x, batch.timesteps, batch.class_labels);
   std::erase_if(layers, [](const PlanLayer& l) { return l.flops == 0 && l.parameters == 0; });  // reshapes
   return layers;
 }
@@ -96,30 +94,16 @@ PlannedTraining::PlannedTraining(const TrainConfig& given)
       model(config.unet),
       parameters(model, {Device::kPlan, DType::kFloat32, config.compute, true}),
       optimizer(parameters, config.optimizer),
-      loss(config.scheduler, {config.seed, config.compute, config.weighting, config.snr_gamma}) {
+      loss(config.scheduler, {config.seed, config.compute, config.weighting, config.snr_gamma}),
+      inputs(config),
+      dloss(empty({config.batch_size}, DType::kFloat32, Device::kPlan)) {
   model.set_gradient_checkpointing(config.gradient_checkpointing);
-}
-
-MicroBatch PlannedTraining::micro_batch() const {
-  const int64_t n = config.batch_size;
-  MicroBatch m;
-  m.batch.pictures =
-      empty({n, config.height, config.width, config.unet.in_channels}, DType::kUInt8, Device::kPlan);
-  for (int64_t i = 0; i < n; ++i) m.batch.sample_ids.push_back(i);
-  m.ids = from_vector(m.batch.sample_ids, {n}, Device::kPlan);
-  m.dloss = empty({n}, DType::kFloat32, Device::kPlan);
-  if (config.unet.class_embed_type == "identity")
-    m.batch.class_labels = empty({n, config.unet.time_width()}, DType::kFloat32, Device::kPlan);
-  else if (config.unet.takes_class_labels())
-    m.batch.class_labels =
-        class_labels_tensor(config.unet, std::vector<int>(static_cast<size_t>(n), 0), Device::kPlan);
-  return m;
 }
 
 void PlannedTraining::step() {
   parameters.zero_gradients();
   for (int i = 0; i < config.gradient_accumulation_steps; ++i)
-    run_micro_batch(model, loss, micro_batch(), config.seed);
+    run_micro_batch(model, loss, inputs.batch(i), dloss, config.seed);
   optimizer.step(config.learning_rate);
 }
 
@@ -135,7 +119,7 @@ TrainingPlan plan_training(const TrainConfig& config) {
   plan.gradients = flat * 4;
   plan.moments = flat * 8;
   plan.ema = c.optimizer.ema ? flat * 4 : 0;
-  plan.layers = watch_forward(training.model, parameters, c, training.micro_batch());
+  plan.layers = watch_forward(training.model, parameters, c, training.inputs.batch(0));
   for (const PlanLayer& layer : plan.layers) plan.forward_flops += layer.flops;
   Allocator& allocator = allocator_of(Device::kPlan);
   const int64_t before = allocator.stats().bytes_in_use;

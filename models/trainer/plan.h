@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "models/trainer/micro_batch.h"
-#include "models/trainer/train_config.h"
+#include "models/trainer/step_inputs.h"
 
 namespace imago {
 
@@ -34,14 +34,15 @@ struct TrainingPlan {
 /// A training run on the plan device, which computes nothing and counts (kernels/plan/).
 struct PlannedTraining {
   explicit PlannedTraining(const TrainConfig& config);
-  MicroBatch micro_batch() const;  // of the shapes of real ones
-  void step();                     // the operations of an update, as Trainer::step() runs them
+  void step();  // the operations of an update, as Trainer::step() runs them
 
   const TrainConfig config;
   UNet model;
   FlatParameters parameters;
   AdamW optimizer;
   TrainingLoss loss;
+  StepInputs inputs;
+  Tensor dloss;  // [batch_size] float32
 };
 
 /// Runs one training step of `config` on the plan device, which computes nothing and counts (kernels/plan/).

@@ -43,7 +43,7 @@ MeasuredTimes profile(const TrainConfig& c) {
       from_vector(std::vector<float>(static_cast<size_t>(c.batch_size), 0.5f), {c.batch_size}, Device::kCpu);
   register_backend(Device::kCpu, profiler);
   parameters.zero_gradients();
-  backward(loss(model, {pictures, {0, 1}, {}}).loss, share);
+  backward(loss(model, loss.batch(model.config(), pictures, {0, 1})), share);
   optimizer.step(1e-4);
   register_backend(Device::kCpu, cpu_backend());
   MeasuredTimes times;
