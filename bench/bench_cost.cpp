@@ -27,11 +27,11 @@ Options parse(int argc, char** argv) {
   CLI::App app("Expected times of one training step (AdamW, EMA, gradient clipping), not measured ones");
   app.add_option("--config", o.config, "a UNet2DModel's config.json, or a folder that holds one")->required();
   app.add_option("--batch_size", o.batch_size, "pictures a step")
-      ->check(CLI::PositiveNumber)
+      ->check(CLI::Range(1, 1 << 16))
       ->capture_default_str();
   app.add_option("--resolution", o.resolution,
                  "side of the pictures; default: the model's sample_size, else 32")
-      ->check(CLI::PositiveNumber);
+      ->check(CLI::Range(1, 1 << 14));
   app.add_option("--gpu", o.gpu, "h100, a100, 4090 or 5090")->capture_default_str();
   app.add_option("--precision", o.precision, "bf16 or no (float32)")
       ->check(CLI::IsMember({"bf16", "no"}))
