@@ -12,6 +12,7 @@ namespace imago::IMAGO_CUDA_NAMESPACE {
 /// One device and the one stream on which all its work is ordered.
 struct Gpu {
   cudaStream_t stream = nullptr;
+  class Autotuner* autotuner = nullptr;  // none: the rules decide
   int sms = 1;              // streaming multiprocessors: how many tiles fill the chip
   int capability = 80;      // 10 * major + minor: 80 A100, 89 RTX 40, 90 H100, 120 RTX 50
   size_t shared_bytes = 0;  // the most shared memory a block can have
