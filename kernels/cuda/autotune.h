@@ -13,13 +13,12 @@
 #include <optional>
 #include <vector>
 
+#include "kernels/backend.h"
 #include "kernels/cuda/autotune_table.h"
 #include "kernels/cuda/choice_cache.h"
 #include "kernels/cuda/gpu.h"
 
 namespace imago::IMAGO_CUDA_NAMESPACE {
-
-using tiling::Candidates;
 
 class Autotuner {
  public:
@@ -27,7 +26,8 @@ class Autotuner {
     bool measures;                 // or off
     std::filesystem::path folder;  // of the cache; empty: none is kept
     std::vector<ShippedChoices> shipped = kShippedChoices;
-    std::optional<size_t> always = {};  // tests: take this candidate (the last, where there are fewer), measure nothing
+    std::optional<size_t> always =
+        {};  // tests: take this candidate (the last, where there are fewer), measure nothing
 
     /// What the environment says. Bad input where IMAGO_AUTOTUNE is neither on nor off. Unset, it means on for a GPU and
     /// off in emulation, whose times say nothing.
@@ -61,12 +61,36 @@ class Autotuner {
 };
 
 /// How to run an operation: `candidates()` lists the ways, and is asked the first time only. `run(choice)` must leave no
-/// traces but in outputs that the operation overwrites: gradients that are added to are left alone.
+/// traces but in outputs that the operation overwrites.
 template <class List, class Run>
 Choice choose(const Gpu& gpu, const ChoiceKey& key, const List& candidates, const Run& run) {
   if (!gpu.autotuner) return candidates().rule();
   if (const std::optional<Choice> known = gpu.autotuner->recall(key)) return *known;
   return gpu.autotuner->decide(gpu, key, candidates(), run);
+}
+
+/// Whether a run is one that counts. A trial leaves alone what the operation adds to.
+enum class Purpose { kTrial, kResult };
+
+/// Chooses and runs an operation that needs bytes(choice, purpose) of scratch memory: run(choice, purpose, memory). The
+/// workspace is asked once, for as much as the largest of the runs wants.
+template <class List, class Bytes, class Run>
+void run_fastest(const Gpu& gpu, const ChoiceKey& key, Workspace& workspace, const List& candidates,
+                 const Bytes& bytes, const Run& run) {
+  size_t most = 0;
+  void* memory = nullptr;
+  const auto list = [&] {
+    const Candidates all = candidates();
+    for (const Choice c : all) most = std::max(most, bytes(c, Purpose::kTrial));
+    return all;
+  };
+  const Choice choice = choose(gpu, key, list, [&](Choice c) {
+    if (!memory && most) memory = workspace.get(most);
+    run(c, Purpose::kTrial, memory);
+  });
+  if (const size_t wanted = bytes(choice, Purpose::kResult); !memory && wanted)
+    memory = workspace.get(wanted);
+  run(choice, Purpose::kResult, memory);
 }
 
 }  // namespace imago::IMAGO_CUDA_NAMESPACE

@@ -43,9 +43,9 @@ bool parse(const std::string& line, std::string& key, Choice& choice) {
                   &microseconds, &by_rule, &end) != 4 ||
       static_cast<size_t>(end) != value.size() || choice.parts < 1)
     return false;
-  for (size_t i = 0; i < tiling::kKernelNames.size(); ++i) {
-    if (std::string_view(kernel) != tiling::kKernelNames[i]) continue;
-    choice.kernel = static_cast<tiling::Kernel>(i);
+  for (size_t i = 0; i < kKernelNames.size(); ++i) {
+    if (std::string_view(kernel) != kKernelNames[i]) continue;
+    choice.kernel = static_cast<Kernel>(i);
     key = line.substr(0, arrow);
     return true;
   }
@@ -108,7 +108,8 @@ void ChoiceCache::add(const std::string& key, Choice choice, double microseconds
   choices_.insert_or_assign(key, choice);
   char times[64];
   std::snprintf(times, sizeof times, "%.1f us, by rule %.1f us", microseconds, by_rule);
-  if (!path_.empty()) append(str(key, " -> ", choice.kernel_name(), " x ", choice.parts, " (", times, ");\n"));
+  if (!path_.empty())
+    append(str(key, " -> ", choice.kernel_name(), " x ", choice.parts, " (", times, ");\n"));
 }
 
 void ChoiceCache::append(std::string line) {

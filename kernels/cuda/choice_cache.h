@@ -13,7 +13,7 @@
 
 namespace imago::IMAGO_CUDA_NAMESPACE {
 
-using tiling::Choice;
+using namespace tiling;
 
 /// The operations that have candidates.
 enum class TunedOp : uint8_t { kConv2d, kConv2dDgrad, kConv2dWgrad, kGroupNorm, kGroupNormBackward };

@@ -72,7 +72,8 @@ void StagedUpload::operator()(cudaStream_t stream, void* device, const void* hos
   }
 }
 
-CudaBackend::CudaBackend(int device) {
+CudaBackend::CudaBackend(int device, const Autotuner::Settings& tuning) : autotuner_(tuning) {
+  gpu_.autotuner = &autotuner_;
   IMAGO_CUDA(cudaSetDevice(device));
   gpu_.sms = attribute(cudaDevAttrMultiProcessorCount, device);
   gpu_.capability = 10 * attribute(cudaDevAttrComputeCapabilityMajor, device) +

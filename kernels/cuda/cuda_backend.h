@@ -5,6 +5,7 @@
 #include <mutex>
 
 #include "kernels/backend.h"
+#include "kernels/cuda/autotune.h"
 #include "kernels/cuda/gpu.h"
 
 namespace imago::IMAGO_CUDA_NAMESPACE {
@@ -31,7 +32,8 @@ class StagedUpload {
 /// return as soon as they are enqueued; download() and synchronize() wait.
 class CudaBackend : public Backend {
  public:
-  explicit CudaBackend(int device = 0);
+  explicit CudaBackend(int device = 0,
+                       const Autotuner::Settings& tuning = Autotuner::Settings::from_environment());
   ~CudaBackend() override;
 
   const Gpu& gpu() const { return gpu_; }
@@ -105,6 +107,7 @@ class CudaBackend : public Backend {
 
  private:
   StagedUpload staged_upload_;
+  Autotuner autotuner_;
 };
 
 }  // namespace imago::IMAGO_CUDA_NAMESPACE

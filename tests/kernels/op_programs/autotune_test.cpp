@@ -16,7 +16,6 @@ namespace imago::cuda_on_cpu {
 namespace {
 
 namespace fs = std::filesystem;
-using tiling::Kernel;
 
 constexpr Choice kRule{Kernel::kTile64}, kLarge{Kernel::kTile128}, kSplit{Kernel::kTile64, 4};
 
@@ -143,7 +142,8 @@ TEST_F(AutotunerTest, IgnoresWhatIsNoChoice) {
   choose_from(first, key_of(2));
   const std::string good = content();
   std::ofstream(file(), std::ios::binary)
-      << "\x7f" "ELF\n"
+      << "\x7f"
+         "ELF\n"
       << kKeyOfTwo << " -> tile_256 x 4 (1.0 us, by rule 2.0 us);\n"  // no such kernel
       << kKeyOfTwo << " -> tile_64 x 0 (1.0 us, by rule 2.0 us);\n"
       << " -> tile_64 x 1 (1.0 us, by rule 2.0 us);\n"
