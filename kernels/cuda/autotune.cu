@@ -42,7 +42,8 @@ std::string name_of(const Gpu& gpu) {
   IMAGO_CUDA(cudaGetDevice(&device));
   IMAGO_CUDA(cudaGetDeviceProperties(&properties, device));
   std::string name = str(properties.name, "-sm", gpu.capability, "-", gpu.sms);
-  for (char& c : name) c = std::isalnum(static_cast<unsigned char>(c)) ? static_cast<char>(std::tolower(c)) : '-';
+  for (char& c : name)
+    c = std::isalnum(static_cast<unsigned char>(c)) ? static_cast<char>(std::tolower(c)) : '-';
   return name;
 }
 
@@ -56,7 +57,7 @@ bool is_capturing(cudaStream_t stream) {
 
 constexpr int kLeastRounds = 3, kMostRounds = 20;
 constexpr std::chrono::milliseconds kEnough(50);  // for one key: no further round after that
-constexpr double kGain = 0.97;  // a candidate that is faster by less than 3 % is no better than the rule
+constexpr double kGain = 0.97;  // a candidate that is less than 3 % faster is no better than the rule
 
 class Event {
  public:
@@ -138,20 +139,25 @@ Choice Autotuner::decide(const Gpu& gpu, const ChoiceKey& key, const Candidates&
   if (settings_.always) return remembered(candidates[std::min(*settings_.always, candidates.size() - 1)]);
   if (!opened_) open_cache(gpu);
   const std::string text = key.text();
-  if (const Choice* known = cache_.find(text); known && candidates.contains(*known)) return remembered(*known);
+  if (const Choice* known = cache_.find(text); known && candidates.contains(*known))
+    return remembered(*known);
   if (!settings_.measures || candidates.size() == 1) return remembered(candidates.rule());
   if (is_capturing(gpu.stream)) return candidates.rule();
   return remembered(measure(gpu, text, candidates, run));
 }
 
+size_t Autotuner::fastest(const std::vector<double>& times) {
+  const auto least = std::min_element(times.begin(), times.end());
+  return *least < kGain * times[0] ? static_cast<size_t>(least - times.begin()) : 0;
+}
+
 Choice Autotuner::measure(const Gpu& gpu, const std::string& key, const Candidates& candidates,
                           const std::function<void(Choice)>& run) {
   const std::vector<double> times = median_times(gpu.stream, candidates, run);
-  const size_t fastest = static_cast<size_t>(std::min_element(times.begin(), times.end()) - times.begin());
-  const Choice choice = times[fastest] < kGain * times[0] ? candidates[fastest] : candidates.rule();
+  const size_t choice = fastest(times);
   ++measured_;
-  cache_.add(key, choice, choice == candidates.rule() ? times[0] : times[fastest], times[0]);
-  return choice;
+  cache_.add(key, candidates[choice], times[choice], times[0]);
+  return candidates[choice];
 }
 
 }  // namespace imago::IMAGO_CUDA_NAMESPACE

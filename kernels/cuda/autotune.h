@@ -41,6 +41,8 @@ class Autotuner {
   /// Decides. `run` does the operation in a given way, on the operands of the call in flight; it is called many times.
   Choice decide(const Gpu& gpu, const ChoiceKey& key, const Candidates& candidates,
                 const std::function<void(Choice)>& run);
+  /// Which candidate to take by their times, the rule's first: the fastest, if that gains more than noise does.
+  static size_t fastest(const std::vector<double>& times);
   /// Keys whose candidates were timed by this process.
   int measured() const { return measured_; }
 

@@ -31,7 +31,7 @@ constexpr std::array<TunedOpText, 5> kTunedOps = {{
     {"group_norm_backward", "N P Ca Cb G scale_shift vector"},
 }};
 
-/// "KEY -> wgmma_256 x 1 (41.2 us, by rule 45.0 us);", or nothing.
+/// "KEY -> wgmma_256 x 1 (TIME us, by rule TIME us);", or nothing.
 bool parse(const std::string& line, std::string& key, Choice& choice) {
   const size_t arrow = line.find(" -> ");
   if (arrow == 0 || arrow == std::string::npos) return false;

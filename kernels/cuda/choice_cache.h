@@ -34,7 +34,7 @@ struct ChoiceKey {
 };
 
 /// Choices by the text of their key. As text, one a line:
-///   KEY -> wgmma_256 x 1 (41.2 us, by rule 45.0 us);
+///   KEY -> wgmma_256 x 1 (TIME us, by rule TIME us);
 ///
 /// A file of them is only ever appended to, a line in one write: so several programs can use it at once, and a choice is
 /// kept as soon as it is made, even if the program is killed. Of a key that occurs twice the last line counts. A line
