@@ -41,9 +41,14 @@ std::string name_of(const Gpu& gpu) {
   cudaDeviceProp properties;
   IMAGO_CUDA(cudaGetDevice(&device));
   IMAGO_CUDA(cudaGetDeviceProperties(&properties, device));
-  std::string name = str(properties.name, "-sm", gpu.capability, "-", gpu.sms);
-  for (char& c : name)
-    c = std::isalnum(static_cast<unsigned char>(c)) ? static_cast<char>(std::tolower(c)) : '-';
+  std::string name;
+  for (const char c : str(properties.name, "-sm", gpu.capability, "-", gpu.sms)) {
+    const auto u = static_cast<unsigned char>(c);
+    if (std::isalnum(u))
+      name += static_cast<char>(std::tolower(u));
+    else if (!name.empty() && name.back() != '-')
+      name += '-';
+  }
   return name;
 }
 
@@ -82,8 +87,8 @@ double median(std::vector<double> v) {
   return v[v.size() / 2];
 }
 
-/// Microseconds of each candidate, in rounds of one run each, so that a drifting clock meets all of them alike. The
-/// operands stay in L2 where they fit: times of a loop, not of a step.
+/// Microseconds of each candidate, in rounds of one run each, so that a drifting clock meets all of them
+/// alike. The operands stay in L2 where they fit: times of a loop, not of a step.
 std::vector<double> median_times(cudaStream_t stream, const Candidates& candidates,
                                  const std::function<void(Choice)>& run) {
   std::vector<Event> events(candidates.size() + 1);

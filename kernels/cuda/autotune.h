@@ -1,8 +1,10 @@
-// The autotuner: times an operation's candidates when it meets a shape for the first time, and remembers the fastest.
+// The autotuner: times an operation's candidates when it meets a shape for the first time, and remembers the
+// fastest.
 //
-// In order: what this process has decided; the cache file of this GPU and build; the table that comes with the program
-// (autotune_table.h); the candidates' times; the rule. Nothing is timed where tuning is off, while a stream is being
-// captured (a captured run must not be waited for: the rule is taken, this once), or where there is one candidate only.
+// In order: what this process has decided; the cache file of this GPU and build; the table that comes with
+// the program (autotune_table.h); the candidates' times; the rule. Nothing is timed where tuning is off,
+// while a stream is being captured (a captured run must not be waited for: the rule is taken, this once), or
+// where there is one candidate only.
 //
 // IMAGO_AUTOTUNE=on|off: off takes the table or the rule. IMAGO_CACHE_DIR: where the cache lies; see
 // docs/cuda_autotuner.md.
@@ -26,11 +28,11 @@ class Autotuner {
     bool measures;                 // or off
     std::filesystem::path folder;  // of the cache; empty: none is kept
     std::vector<ShippedChoices> shipped = kShippedChoices;
-    std::optional<size_t> always =
-        {};  // tests: take this candidate (the last, where there are fewer), measure nothing
+    /// Tests: this candidate of every list (the last, where there are fewer), with nothing measured.
+    std::optional<size_t> always = {};
 
-    /// What the environment says. Bad input where IMAGO_AUTOTUNE is neither on nor off. Unset, it means on for a GPU and
-    /// off in emulation, whose times say nothing.
+    /// What the environment says. Bad input where IMAGO_AUTOTUNE is neither on nor off. Unset, it means on
+    /// for a GPU and off in emulation, whose times say nothing.
     static Settings from_environment();
   };
 
@@ -38,10 +40,12 @@ class Autotuner {
 
   /// What is decided for a key already: one look-up.
   std::optional<Choice> recall(const ChoiceKey& key);
-  /// Decides. `run` does the operation in a given way, on the operands of the call in flight; it is called many times.
+  /// Decides. `run` does the operation in a given way, on the operands of the call in flight; it is called
+  /// many times.
   Choice decide(const Gpu& gpu, const ChoiceKey& key, const Candidates& candidates,
                 const std::function<void(Choice)>& run);
-  /// Which candidate to take by their times, the rule's first: the fastest, if that gains more than noise does.
+  /// Which candidate to take by their times, the rule's first: the fastest, if that gains more than noise
+  /// does.
   static size_t fastest(const std::vector<double>& times);
   /// Keys whose candidates were timed by this process.
   int measured() const { return measured_; }
@@ -62,8 +66,8 @@ class Autotuner {
   int measured_ = 0;
 };
 
-/// How to run an operation: `candidates()` lists the ways, and is asked the first time only. `run(choice)` must leave no
-/// traces but in outputs that the operation overwrites.
+/// How to run an operation: `candidates()` lists the ways, and is asked the first time only. `run(choice)`
+/// must leave no traces but in outputs that the operation overwrites.
 template <class List, class Run>
 Choice choose(const Gpu& gpu, const ChoiceKey& key, const List& candidates, const Run& run) {
   if (!gpu.autotuner) return candidates().rule();
@@ -74,8 +78,8 @@ Choice choose(const Gpu& gpu, const ChoiceKey& key, const List& candidates, cons
 /// Whether a run is one that counts. A trial leaves alone what the operation adds to.
 enum class Purpose { kTrial, kResult };
 
-/// Chooses and runs an operation that needs bytes(choice, purpose) of scratch memory: run(choice, purpose, memory). The
-/// workspace is asked once, for as much as the largest of the runs wants.
+/// Chooses and runs an operation that needs bytes(choice, purpose) of scratch memory: run(choice, purpose,
+/// memory). The workspace is asked once, for as much as the largest of the runs wants.
 template <class List, class Bytes, class Run>
 void run_fastest(const Gpu& gpu, const ChoiceKey& key, Workspace& workspace, const List& candidates,
                  const Bytes& bytes, const Run& run) {

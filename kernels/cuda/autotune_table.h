@@ -1,11 +1,13 @@
-// Choices that come with the program, for GPUs on which somebody has measured: as if they had been read from the cache.
+// Choices that come with the program, for GPUs on which somebody has measured: as if they had been read from
+// the cache.
 //
 // How to fill it: run the autotuner on that GPU (any training will do), and paste the cache file's lines
-// (docs/cuda_autotuner.md says where it lies) between R"( and )". `gpu` is the file's name up to its last dash:
+// between R"( and )"; docs/cuda_autotuner.md says where it lies. `gpu` is what the file's name has between
+// "autotune-" and its last dash:
 //
 //   inline const std::vector<ShippedChoices> kShippedChoices = {
 //       {"nvidia-h100-80gb-hbm3-sm90-132", R"(
-//   group_norm bfloat16 N=8 P=1024 Ca=128 Cb=0 G=32 scale_shift=0 vector=1 -> slab_32 x 4 (TIME us, by rule TIME us);
+//   group_norm bfloat16 N=8 P=1024 Ca=128 ... vector=1 -> slab_32 x 4 (TIME us, by rule TIME us);
 //   )"},
 //   };
 //

@@ -21,8 +21,9 @@ namespace fs = std::filesystem;
 struct TunedOpText {
   const char *name, *numbers;
 };
-/// For dgrad, h and w are the first row and column of a residue class; `added` has bits for bias, per_image_bias and
-/// residual; `vector` one for operands, one for results that are accessed sixteen bytes at a time.
+/// For dgrad, h and w are the first row and column of a residue class; `added` has bits for bias,
+/// per_image_bias and residual; `vector` one for operands, one for results that are accessed sixteen bytes at
+/// a time.
 constexpr std::array<TunedOpText, 5> kTunedOps = {{
     {"conv2d", "N H W Ca Cb K R S stride top left Ho Wo added vector"},
     {"conv2d_dgrad", "N H W Ca Cb K R S stride top left Ho Wo h w vector"},

@@ -18,8 +18,8 @@ using namespace tiling;
 /// The operations that have candidates.
 enum class TunedOp : uint8_t { kConv2d, kConv2dDgrad, kConv2dWgrad, kGroupNorm, kGroupNormBackward };
 
-/// All that the time of an operation depends on: types, shapes, geometry, which operands there are and how they are
-/// aligned. The numbers' meanings are in choice_cache.cu.
+/// All that the time of an operation depends on: types, shapes, geometry, which operands there are and how
+/// they are aligned. The numbers' meanings are in choice_cache.cu.
 struct ChoiceKey {
   static constexpr size_t kMost = 16;
 
@@ -36,10 +36,10 @@ struct ChoiceKey {
 /// Choices by the text of their key. As text, one a line:
 ///   KEY -> wgmma_256 x 1 (TIME us, by rule TIME us);
 ///
-/// A file of them is only ever appended to, a line in one write: so several programs can use it at once, and a choice is
-/// kept as soon as it is made, even if the program is killed. Of a key that occurs twice the last line counts. A line
-/// that was cut off, or that is something else, is ignored. A file that cannot be read or written costs a warning on
-/// stderr, nothing more: choices then last as long as the program.
+/// A file of them is only ever appended to, a line in one write: so several programs can use it at once, and
+/// a choice is kept as soon as it is made, even if the program is killed. Of a key that occurs twice the last
+/// line counts. A line that was cut off, or that is something else, is ignored. A file that cannot be read or
+/// written costs a warning on stderr, nothing more: choices then last as long as the program.
 class ChoiceCache {
  public:
   /// Reads what is there; what is added from now on goes to this file too.

@@ -1,5 +1,5 @@
-// Which ways there are to run each operation: what the autotuner measures. Each list begins with the rule's choice; only
-// kernels that are there anyway are listed, and cuts that cost no further compilation.
+// Which ways there are to run each operation: what the autotuner measures. Each list begins with the rule's
+// choice; only kernels that are there anyway are listed, and cuts that cost no further compilation.
 #pragma once
 
 #include "kernels/cuda/tiling/conv2d.h"
@@ -15,8 +15,8 @@ constexpr int wgmma_pixels(Kernel kernel) {
   return kernel == Kernel::kWgmma256 ? 256 : kernel == Kernel::kWgmma128 ? 128 : 0;
 }
 
-/// Forward, and one residue class of dgrad: `gemm` is the implicit GEMM by rule; `hopper(pixels)` how Hopper's kernels
-/// would cut the output, by rule for 0, if the shape suits them.
+/// Forward, and one residue class of dgrad: `gemm` is the implicit GEMM by rule; `hopper(pixels)` how
+/// Hopper's kernels would cut the output, by rule for 0, if the shape suits them.
 template <class Hopper>
 Candidates conv2d_candidates(const GemmTiling& gemm, const Hopper& hopper) {
   const auto kernel = [](int pixels) { return pixels == 256 ? Kernel::kWgmma256 : Kernel::kWgmma128; };
@@ -29,8 +29,8 @@ Candidates conv2d_candidates(const GemmTiling& gemm, const Hopper& hopper) {
   return c;
 }
 
-/// dw [K,columns] from a sum over `pixels`, `step` of them a stage of the implicit GEMM. Of Hopper's kernel there is one,
-/// with 128 k's a block.
+/// dw [K,columns] from a sum over `pixels`, `step` of them a stage of the implicit GEMM. Of Hopper's kernel
+/// there is one, with 128 k's a block.
 inline Candidates wgrad_candidates(const GpuLimits& gpu, const std::optional<WgradTiling>& hopper,
                                    bool vector, int64_t k, int64_t columns, int64_t pixels, int step) {
   const int parts = wgrad_parts(gpu, k, columns, pixels, step);

@@ -1,8 +1,8 @@
 // One way to run an operation, and which ways there are.
 //
-// Where several kernels, or several cuts of the same work, compute one result, a launcher lists them as candidates: the
-// first is the rule's, which needs no measuring; autotune.h may find a faster one. All give the same sums, in another
-// order.
+// Where several kernels, or several cuts of the same work, compute one result, a launcher lists them as
+// candidates: the first is the rule's, which needs no measuring; autotune.h may find a faster one. All give
+// the same sums, in another order.
 #pragma once
 
 #include <algorithm>

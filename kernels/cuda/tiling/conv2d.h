@@ -40,7 +40,8 @@ struct HopperTiling {
 };
 
 /// Stride 1. x [N,H,W,C] (for dgrad dy) and w [K,R,S,C] give an output of [N,Ho,Wo] x `columns` channels;
-/// vector_out: in aligned eights. `pixels` of a block: 256 or 128; 0 goes by rule. Nothing where the shape does not suit.
+/// vector_out: in aligned eights. `pixels` of a block: 256 or 128; 0 goes by rule. Nothing where the shape does
+/// not suit.
 inline std::optional<HopperTiling> hopper_tiling(const GpuLimits& gpu, const Concat& x, ConstTensorRef w,
                                                  const Shape& output, int64_t columns, bool vector_out,
                                                  int pixels = 0) {
@@ -86,7 +87,8 @@ struct ResidueClass {
 
 constexpr int64_t kMostPartBytes = int64_t{256} << 20;
 
-/// `wanted` parts, but at least eight `steps` (of the ring of stages) a part, and no more memory than kMostPartBytes.
+/// `wanted` parts, but at least eight `steps` (of the ring of stages) a part, and no more memory than
+/// kMostPartBytes.
 inline int clamp_parts(int64_t wanted, int64_t steps, int64_t weights) {
   const int64_t most = std::min(steps / 8, kMostPartBytes / (4 * weights));
   return static_cast<int>(std::clamp<int64_t>(wanted, 1, std::max<int64_t>(most, 1)));

@@ -44,8 +44,8 @@ struct GemmTiling {
   Kernel kernel() const { return large ? Kernel::kTile128 : Kernel::kTile64; }
 };
 
-/// In tiles of kTile128 or kTile64. vector: both operands can be read sixteen bytes at a time, which kTile128 wants.
-/// step: k's of one tile.
+/// In tiles of kTile128 or kTile64. vector: both operands can be read sixteen bytes at a time, which kTile128
+/// wants. step: k's of one tile.
 inline GemmTiling gemm_tiling(Kernel kernel, bool vector, int64_t lines, int64_t columns, int64_t depth,
                               int step, int parts) {
   const auto of = [&](auto shape, bool large) {

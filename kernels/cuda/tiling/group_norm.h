@@ -24,8 +24,8 @@ struct Slabs {
   int pixels, chunk;           // of a picture; of a block
   int chunks;
 
-  /// x: the first source [N,...,C]; width: channels of one access. In slabs of kSlab32 or kSlab64, of `choice.parts`
-  /// chunks.
+  /// x: the first source [N,...,C]; width: channels of one access. In slabs of kSlab32 or kSlab64, of
+  /// `choice.parts` chunks.
   Slabs(const Shape& x, int64_t second_source, int groups, int width, Choice choice) {
     const int64_t pictures = x[0], p = pictures ? x.numel() / (pictures * x[-1]) : 0;
     check(p < (int64_t{1} << 31) && pictures <= 65535, "group_norm: ", x.to_string(),
@@ -50,8 +50,8 @@ struct Slabs {
       : Slabs(x, second_source, groups, width, {Kernel::kSlab32}) {
     *this = Slabs(x, second_source, groups, width, {Kernel::kSlab32, chunks_for(gpu, 2, x[0])});
   }
-  /// Chunks that give every multiprocessor so many blocks: only where pictures and slabs leave it with less, and a
-  /// chunk keeps every thread busy for a while.
+  /// Chunks that give every multiprocessor so many blocks: only where pictures and slabs leave it with less,
+  /// and a chunk keeps every thread busy for a while.
   int chunks_for(const GpuLimits& gpu, int blocks, int64_t pictures) const {
     const int64_t there = std::max<int64_t>(1, pictures * slabs());
     return static_cast<int>(

@@ -1,6 +1,6 @@
-// The autotuner by itself: what it measures and when, and what its cache survives. Candidates here are host functions
-// that take their time on an emulated stream; that real candidates are right is the op table's business (see
-// cuda_on_cpu.cpp).
+// The autotuner by itself: what it measures and when, and what its cache survives. Candidates here are host
+// functions that take their time on an emulated stream; that real candidates are right is the op table's
+// business (see cuda_on_cpu.cpp).
 #include "kernels/cuda/autotune.h"
 
 #include <gtest/gtest.h>

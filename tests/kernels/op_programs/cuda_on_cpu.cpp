@@ -44,8 +44,8 @@ BackendUnderTest emulated(Backend& backend) {
   return {.backend = &backend, .small_only = many_schedules(), .on_host_threads = false, .emulated = true};
 }
 
-/// Small cases of the operations that are tuned. First, they are measured: a trial must leave no traces. Then, every
-/// candidate is taken in turn; a shape that has fewer takes its last.
+/// Small cases of the operations that are tuned. First, they are measured: a trial must leave no traces.
+/// Then, every candidate is taken in turn; a shape that has fewer takes its last.
 std::vector<BackendUnderTest> tuned() {
   constexpr size_t kMostCandidates = 10;
   static std::vector<std::unique_ptr<TunedGpu>> gpus;
