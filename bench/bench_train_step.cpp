@@ -3,6 +3,7 @@
 //
 //   bench_train_step --batch 16 --threads 2 --head_dim 8 --mixed_precision bf16 --json
 //   bench_train_step --profile                              # where the time of a step goes, operation by operation
+//   bench_train_step --config bench/configs/ddpm_cifar10_32.json --ema --profile_json times.json   # for bench_cost
 //
 // A step is: times and noise, x_t, forward, loss, backward, AdamW. The parts are timed on the host after a
 // synchronize.
@@ -17,10 +18,13 @@
 #include <numeric>
 #include <vector>
 
+#include "bench/cost_report.h"
 #include "bench/profiling_backend.h"
+#include "engine/io/json.h"
 #include "engine/nn/flat_parameters.h"
 #include "engine/optim/adamw.h"
 #include "engine/tensor/allocator.h"
+#include "models/diffusion/pipeline_folder.h"
 #include "models/diffusion/training_loss.h"
 #include "models/unet/unet.h"
 
@@ -31,17 +35,26 @@ using Clock = std::chrono::steady_clock;
 
 struct Options {
   int batch = 16, threads = 2, steps = 6, warmup = 2, head_dim = 8;
-  std::string mixed_precision = "no", device = "cpu";
-  bool infer = false, json = false, profile = false;
+  std::string mixed_precision = "no", device = "cpu", config, profile_json;
+  bool infer = false, json = false, profile = false, ema = false;
 };
 
-/// 6.80 million parameters, 32x32 RGB: three levels of 64, 128 and 128 channels, attention in the lower two.
-UNetConfig network(int head_dim) {
+/// --config, or 6.80 million parameters: three levels of 64, 128 and 128 channels, attention in the lower two.
+UNetConfig network(const Options& o) {
   UNetConfig config;
+  if (!o.config.empty()) {
+    std::vector<std::string> warnings;
+    config = read_unet_config_anywhere(o.config, warnings);
+    for (const std::string& w : warnings) std::fprintf(stderr, "bench_train_step: %s\n", w.c_str());
+    config.check_resolution(32, 32, "the pictures' size");
+    if (config.takes_class_labels())
+      bad_input("--config ", o.config, ": expected a model without class labels");
+    return config;
+  }
   config.down_block_types = {"DownBlock2D", "AttnDownBlock2D", "AttnDownBlock2D"};
   config.up_block_types = {"AttnUpBlock2D", "AttnUpBlock2D", "UpBlock2D"};
   config.block_out_channels = {64, 128, 128};
-  config.attention_head_dim = head_dim > 0 ? std::optional(head_dim) : std::nullopt;
+  config.attention_head_dim = o.head_dim > 0 ? std::optional(o.head_dim) : std::nullopt;
   return config;
 }
 
@@ -63,16 +76,18 @@ class Bench {
       : options_(options),
         device_(parse_device(options.device)),
         activations_(options.mixed_precision == "bf16" ? DType::kBFloat16 : DType::kFloat32),
-        model_(network(options.head_dim)),
+        model_(network(options)),
         parameters_(model_, {device_, DType::kFloat32, activations_, !options.infer}),
         loss_(SchedulerConfig(), {.seed = 1, .activations = activations_}) {
     parameters_.initialize(0);
     parameters_.refresh_compute();
     if (!options.infer) {
-      optimizer_.emplace(parameters_, AdamW::Options{.max_grad_norm = 0, .ema = {}});
+      AdamW::Options adamw{.max_grad_norm = 0, .ema = {}};
+      if (options.ema) adamw.ema.emplace();
+      optimizer_.emplace(parameters_, adamw);
       parameters_.zero_gradients();
     }
-    const Shape shape{options.batch, 32, 32, 3};
+    const Shape shape{options.batch, 32, 32, model_.config().in_channels};
     pictures_ = empty(shape, DType::kFloat32, device_);  // [N,H,W,C]
     std::vector<int64_t> ids(static_cast<size_t>(options.batch));
     std::iota(ids.begin(), ids.end(), 0);
@@ -163,12 +178,18 @@ Options parse(int argc, char** argv) {
   app.add_option("--device", o.device, "auto, cpu or cuda")->capture_default_str();
   app.add_flag("--infer", o.infer, "forward only, without recording gradients");
   app.add_flag("--json", o.json, "one JSON object, as bench/unet_torch.py prints it");
+  app.add_option("--config", o.config,
+                 "another U-Net: a UNet2DModel's config.json, or a folder that holds one");
+  app.add_flag("--ema", o.ema, "keep a moving average of the weights");
   app.add_flag("--profile", o.profile, "the time of every operation");
+  app.add_option("--profile_json", o.profile_json,
+                 "also write the times by layer into this file, for bench_cost");
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& e) {
     std::exit(app.exit(e) == 0 ? 0 : 2);
   }
+  o.profile |= !o.profile_json.empty();
   return o;
 }
 
@@ -237,24 +258,25 @@ void print_rows(std::vector<Row> rows, size_t most, double step_seconds, int ste
 
 /// By operation, then the most expensive shapes. What the operations do not account for is the engine itself.
 void print_profile(const ProfilingBackend& profile, double step_seconds, int steps) {
-  std::map<std::string, ProfilingBackend::Entry> families;
-  std::vector<Row> shapes;
+  std::map<std::string, ProfilingBackend::Entry> families, shapes;
   double seconds = 0;
   for (const auto& [key, entry] : profile.entries()) {
-    ProfilingBackend::Entry& family = families[key.first];
-    family.seconds += entry.seconds;
-    family.cpu_seconds += entry.cpu_seconds;
-    family.calls += entry.calls;
-    family.flops += entry.flops;
-    family.bytes += entry.bytes;
+    families[key.operation] += entry;
+    shapes[key.operation + " " + key.shapes] += entry;
     seconds += entry.seconds;
-    shapes.emplace_back(key.first + " " + key.second, entry);
   }
   std::printf("\n%.1f ms a step, %.1f ms of them in operations\n\n", 1e3 * step_seconds,
               1e3 * seconds / steps);
   print_rows({families.begin(), families.end()}, families.size(), step_seconds, steps);
   std::printf("\n");
-  print_rows(shapes, 40, step_seconds, steps);
+  print_rows({shapes.begin(), shapes.end()}, 40, step_seconds, steps);
+}
+
+void write_profile(const Options& o, const ProfilingBackend& profile) {
+  MeasuredTimes times;
+  for (const auto& [key, entry] : profile.entries())
+    times[{key.layer, key.operation}] += entry.seconds / o.steps;
+  write_json(o.profile_json, to_json(times, o.device));
 }
 
 int run(int argc, char** argv) {
@@ -276,6 +298,7 @@ int run(int argc, char** argv) {
     double seconds = 0;
     for (const StepTimes& row : rows) seconds += row.total();
     print_profile(*profile, seconds / options.steps, options.steps);
+    if (!options.profile_json.empty()) write_profile(options, *profile);
   }
   return 0;
 }

@@ -20,6 +20,9 @@ constexpr int kWalk = kD >= 128 ? 32 : 64;
 template <int kD>
 constexpr int kSlice = std::min(kD, 128);
 
+/// attention_simple.cu: a block owns eight rows.
+constexpr int kSimpleAttentionThreads = 128, kSimpleAttentionRows = 8;
+
 /// Bytes of `rows` tokens of one head in shared memory.
 constexpr int head_tile_bytes(int head_dim, int rows) {
   return rows * head_dim * 2;
