@@ -16,6 +16,7 @@
 #include "kernels/cuda/group_norm.h"
 
 #include "kernels/cuda/group_norm_slab.h"
+#include "kernels/cuda/tiling/candidates.h"
 
 namespace imago::IMAGO_CUDA_NAMESPACE {
 namespace {
@@ -175,15 +176,13 @@ __global__ void __launch_bounds__(kSlabThreads) group_norm_apply_kernel(const Fo
 }
 
 template <int kWidth, class T>
-void run(const Gpu& gpu, Forward<T> f, int64_t pictures, Workspace& workspace) {
+void launch_forward(const Gpu& gpu, const Forward<T>& f, int64_t pictures) {
   const int groups = f.s.groups_per_slab();
   const size_t moments_floats = static_cast<size_t>(kWidth * kSlabThreads + f.s.slab + 2 * groups);
   if (f.s.chunks == 1) {
     launch(group_norm_kernel<kWidth, true, T>, slab_config(gpu, f.s, pictures, moments_floats), f);
     return;
   }
-  f.partials = static_cast<float*>(
-      workspace.get(static_cast<size_t>(pictures) * f.s.chunks * f.s.groups() * 2 * sizeof(float)));
   launch(group_norm_kernel<kWidth, false, T>, slab_config(gpu, f.s, pictures, moments_floats), f);
   launch(group_norm_apply_kernel<kWidth, T>, slab_config(gpu, f.s, pictures, static_cast<size_t>(2 * groups)),
          f);
@@ -196,20 +195,31 @@ void group_norm(const Gpu& gpu, const Concat& x, ConstTensorRef gamma, ConstTens
                 Workspace& workspace) {
   if (y.numel() == 0) return;
   const bool eights = in_eights(x) && aligned16(y.data);
+  const int width = eights ? 8 : 1;
+  const int64_t pictures = y.shape[0], second_source = x.channels() - x.a.shape[-1];
+  const auto candidates = [&] {
+    return group_norm_candidates(gpu, x.a.shape, second_source, config.groups, width);
+  };
+  const auto bytes = [&](Choice c, Purpose) {
+    return c.parts > 1 ? static_cast<size_t>(pictures) * c.parts * config.groups * 2 * sizeof(float) : 0;
+  };
   dispatch_float(y.dtype, "group_norm", [&](auto t) {
     using T = decltype(t);
-    const Slabs slabs(gpu, x.a.shape, x.channels() - x.a.shape[-1], config.groups, eights ? 8 : 1);
-    const Forward<T> f{slabs,
-                       x,
-                       gamma.as<float>(),
-                       beta.as<float>(),
-                       scale_shift.as<T>(),
-                       y.as<T>(),
-                       statistics.as<float>(),
-                       nullptr,
-                       config.eps,
-                       config.activation == Activation::kSilu};
-    eights ? run<8>(gpu, f, y.shape[0], workspace) : run<1>(gpu, f, y.shape[0], workspace);
+    const auto run = [&](Choice c, Purpose, void* partials) {
+      const Forward<T> f{Slabs(x.a.shape, second_source, config.groups, width, c),
+                         x,
+                         gamma.as<float>(),
+                         beta.as<float>(),
+                         scale_shift.as<T>(),
+                         y.as<T>(),
+                         statistics.as<float>(),
+                         static_cast<float*>(partials),
+                         config.eps,
+                         config.activation == Activation::kSilu};
+      eights ? launch_forward<8>(gpu, f, pictures) : launch_forward<1>(gpu, f, pictures);
+    };
+    run_fastest(gpu, group_norm_key(TunedOp::kGroupNorm, x, config, scale_shift, eights), workspace,
+                candidates, bytes, run);
   });
 }
 

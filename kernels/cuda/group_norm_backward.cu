@@ -16,6 +16,7 @@
 // Not measured on a GPU yet.
 #include "kernels/cuda/group_norm.h"
 #include "kernels/cuda/group_norm_slab.h"
+#include "kernels/cuda/tiling/candidates.h"
 
 namespace imago::IMAGO_CUDA_NAMESPACE {
 namespace {
@@ -194,7 +195,7 @@ __global__ void __launch_bounds__(kSlabThreads)
 }
 
 template <int kWidth, class T>
-void run(const Gpu& gpu, const Backward<T>& b, int64_t pictures) {
+void launch_backward(const Gpu& gpu, const Backward<T>& b, int64_t pictures) {
   const size_t results = static_cast<size_t>(2 * b.s.slab + 2 * b.s.groups_per_slab());
   const LaunchConfig sums =
       slab_config(gpu, b.s, pictures, static_cast<size_t>(kWidth * kSlabThreads) + results);
@@ -213,27 +214,37 @@ void group_norm_backward(const Gpu& gpu, ConstTensorRef dy, const Concat& x, Con
                          const GroupNormConfig& config, const ConcatOut& dx, TensorRef dgamma,
                          TensorRef dbeta, TensorRef dscale_shift, Workspace& workspace) {
   if (dy.numel() == 0) return;
-  const int64_t pictures = dy.shape[0];
   const bool eights = in_eights(x) && in_eights(dx) && aligned16(dy.data);
+  const int width = eights ? 8 : 1;
+  const int64_t pictures = dy.shape[0], channels = x.channels(), second_source = channels - x.a.shape[-1];
+  const auto candidates = [&] {
+    return group_norm_candidates(gpu, x.a.shape, second_source, config.groups, width);
+  };
+  const auto bytes = [&](Choice c, Purpose) {
+    return static_cast<size_t>(pictures * c.parts * channels * 2) * sizeof(float);
+  };
   dispatch_float(dy.dtype, "group_norm_backward", [&](auto t) {
     using T = decltype(t);
-    const Slabs slabs(gpu, x.a.shape, x.channels() - x.a.shape[-1], config.groups, eights ? 8 : 1);
-    auto* sums = static_cast<float*>(
-        workspace.get(static_cast<size_t>(pictures * slabs.chunks * slabs.channels * 2) * sizeof(float)));
-    const Backward<T> b{slabs,
-                        x,
-                        dx,
-                        dy.as<T>(),
-                        gamma.as<float>(),
-                        beta.as<float>(),
-                        statistics.as<float>(),
-                        scale_shift.as<T>(),
-                        sums,
-                        config.activation == Activation::kSilu};
-    eights ? run<8>(gpu, b, pictures) : run<1>(gpu, b, pictures);
-    launch(group_norm_parameters_kernel<T>,
-           {.grid = blocks_for(slabs.channels, kSlabThreads), .block = kSlabThreads, .stream = gpu.stream}, b,
-           static_cast<int>(pictures), dgamma.as<float>(), dbeta.as<float>(), dscale_shift.as<T>());
+    const auto run = [&](Choice c, Purpose purpose, void* sums) {
+      const Backward<T> b{Slabs(x.a.shape, second_source, config.groups, width, c),
+                          x,
+                          dx,
+                          dy.as<T>(),
+                          gamma.as<float>(),
+                          beta.as<float>(),
+                          statistics.as<float>(),
+                          scale_shift.as<T>(),
+                          static_cast<float*>(sums),
+                          config.activation == Activation::kSilu};
+      eights ? launch_backward<8>(gpu, b, pictures) : launch_backward<1>(gpu, b, pictures);
+      const bool adds = purpose == Purpose::kResult;
+      launch(group_norm_parameters_kernel<T>,
+             {.grid = blocks_for(channels, kSlabThreads), .block = kSlabThreads, .stream = gpu.stream}, b,
+             static_cast<int>(pictures), adds ? dgamma.as<float>() : nullptr,
+             adds ? dbeta.as<float>() : nullptr, dscale_shift.as<T>());
+    };
+    run_fastest(gpu, group_norm_key(TunedOp::kGroupNormBackward, x, config, scale_shift, eights), workspace,
+                candidates, bytes, run);
   });
 }
 

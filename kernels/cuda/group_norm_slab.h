@@ -8,6 +8,7 @@
 #pragma once
 
 #include "kernels/backend.h"
+#include "kernels/cuda/autotune.h"
 #include "kernels/cuda/gpu.h"
 #include "kernels/cuda/tiling/group_norm.h"
 #include "kernels/cuda/vec.h"
@@ -21,6 +22,16 @@ inline LaunchConfig slab_config(const Gpu& gpu, const Slabs& s, int64_t pictures
           .block = kSlabThreads,
           .shared_bytes = shared_floats * sizeof(float),
           .stream = gpu.stream};
+}
+
+/// What the choice of slabs and chunks depends on.
+inline ChoiceKey group_norm_key(TunedOp op, const Concat& x, const GroupNormConfig& config,
+                                ConstTensorRef scale_shift, bool eights) {
+  const int64_t pictures = x.a.shape[0], channels_a = x.a.shape[-1];
+  return {op,
+          x.a.dtype,
+          {pictures, x.a.numel() / (pictures * channels_a), channels_a, x.channels() - channels_a,
+           config.groups, scale_shift ? 1 : 0, eights}};
 }
 
 /// Where the calling thread stands.
