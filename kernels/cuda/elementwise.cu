@@ -2,6 +2,7 @@
 #include "kernels/cuda/elementwise.h"
 
 #include "kernels/cuda/map.h"
+#include "kernels/cuda/sigmoid.h"
 #include "kernels/philox.h"
 
 namespace imago::IMAGO_CUDA_NAMESPACE {
@@ -31,12 +32,6 @@ struct WeightedSum {  // alpha a + beta b
   float alpha, beta;
   __device__ __forceinline__ float operator()(float a, float b) const { return alpha * a + beta * b; }
 };
-
-__device__ __forceinline__ float sigmoid(float x) {
-  return 1.0f /
-         (1.0f +
-          expf(-x));  // exp(-x) overflows to infinity below -88: the quotient is then 0, as it should be
-}
 
 struct Silu {  // x s
   __device__ __forceinline__ float operator()(float x) const { return x * sigmoid(x); }
