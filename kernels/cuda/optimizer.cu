@@ -36,13 +36,12 @@ __device__ __forceinline__ double block_sum(double mine) {
   return partial[0];
 }
 
-template <class T>
 __global__ void __launch_bounds__(kThreads)
-    sum_of_squares_kernel(const T* x, const int64_t n, const int64_t piece, double* sums) {
+    sum_of_squares_kernel(const float* x, const int64_t n, const int64_t piece, double* sums) {
   const int64_t begin = static_cast<int64_t>(blockIdx.x) * piece, end = min(begin + piece, n);
   double sum = 0.0;
   for (int64_t i = begin + threadIdx.x; i < end; i += kThreads) {
-    const double v = to_float(x[i]);
+    const double v = x[i];
     sum += v * v;
   }
   sum = block_sum(sum);
@@ -131,17 +130,14 @@ __global__ void __launch_bounds__(kThreads)
 }  // namespace
 
 void norm(const Gpu& gpu, ConstTensorRef x, TensorRef y, Workspace& workspace) {
+  check(x.dtype == DType::kFloat32, "norm: a tensor of type ", name_of(x.dtype), ", expected float32");
   double* const sums = static_cast<double*>(workspace.get(kPieces * sizeof(double)));
   const int64_t n = x.numel(), piece = std::max<int64_t>(kThreads, (n + kPieces - 1) / kPieces);
   const int pieces = static_cast<int>((n + piece - 1) / piece);
-  if (pieces > 0) {
-    dispatch_float(x.dtype, "norm", [&](auto t) {
-      using T = decltype(t);
-      launch(sum_of_squares_kernel<T>,
-             {.grid = static_cast<unsigned>(pieces), .block = kThreads, .stream = gpu.stream}, x.as<T>(), n,
-             piece, sums);
-    });
-  }
+  if (pieces > 0)
+    launch(sum_of_squares_kernel,
+           {.grid = static_cast<unsigned>(pieces), .block = kThreads, .stream = gpu.stream}, x.as<float>(), n,
+           piece, sums);
   launch(norm_kernel, {.grid = 1, .block = kThreads, .stream = gpu.stream}, sums, pieces, y.as<float>());
 }
 

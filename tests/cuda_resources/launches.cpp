@@ -25,10 +25,11 @@ struct KindOfGpu {
   int capability, sms;
   size_t shared_bytes;  // that a block can have
 };
-// Beside the real ones, GPUs of one multiprocessor, which any shape fills: large tiles.
+// Beside the real ones, GPUs of few multiprocessors, which any shape fills: large tiles.
 constexpr KindOfGpu kGpus[] = {{"sm_80", 80, 108, 163 << 10},  {"sm_80", 80, 1, 163 << 10},
-                               {"sm_90a", 90, 132, 227 << 10}, {"sm_90a", 90, 1, 227 << 10},
-                               {"sm_120", 120, 170, 99 << 10}, {"sm_120", 120, 1, 99 << 10}};
+                               {"sm_90a", 90, 132, 227 << 10}, {"sm_90a", 90, 4, 227 << 10},
+                               {"sm_90a", 90, 1, 227 << 10},   {"sm_120", 120, 170, 99 << 10},
+                               {"sm_120", 120, 1, 99 << 10}};
 
 class OtherGpu : public cuda_on_cpu::CudaBackend {
  public:

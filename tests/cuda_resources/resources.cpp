@@ -6,6 +6,7 @@
 #include <map>
 #include <ostream>
 #include <regex>
+#include <set>
 
 #include "kernels/error.h"
 #include "tests/cuda_resources/occupancy.h"
@@ -53,6 +54,7 @@ std::string cells(const CompiledKernel& kernel, const Launched* l, const char* b
 
 std::vector<std::string> faults_of(const PtxasLog& log, const Launches& launches) {
   std::vector<std::string> faults = log.performance_losses;
+  std::set<std::string> unlaunched;
   for (const CompiledKernel& k : log.kernels) {
     const std::string what = k.name + " on " + k.architecture;
     if (k.spill_stores || k.spill_loads)
@@ -60,8 +62,10 @@ std::vector<std::string> faults_of(const PtxasLog& log, const Launches& launches
           str(what, " spills registers: ", k.spill_stores, " bytes stored, ", k.spill_loads, " loaded"));
     if (const Launched* l = launched(k, launches); l && blocks_of(k, *l) == 0)
       faults.push_back(what + ": not even one block fits a multiprocessor");
-    if (!launches.contains(k.name)) faults.push_back(what + " is launched by no case of the op table");
+    if (!launches.contains(k.name)) unlaunched.insert(k.name);
   }
+  for (const std::string& name : unlaunched)
+    faults.push_back(name + " is launched by no case of the op table");
   for (const auto& [name, gpus] : launches) {
     const auto is_it = [&](const CompiledKernel& k) { return k.name == name; };
     if (std::none_of(log.kernels.begin(), log.kernels.end(), is_it))
@@ -73,19 +77,20 @@ std::vector<std::string> faults_of(const PtxasLog& log, const Launches& launches
 void print_table(std::ostream& out, const PtxasLog& log, const Launches& launches, const std::string& only,
                  bool markdown) {
   std::map<std::string, std::map<std::string, CompiledKernel>> rows;  // by name, by architecture
-  std::map<std::string, bool> architectures;
+  std::vector<std::string> architectures;                             // as ptxas mentions them
   size_t width = 0;
   for (const CompiledKernel& k : log.kernels) {
     if (!std::regex_search(k.name, std::regex(only))) continue;
     rows[k.name][k.architecture] = k;
-    architectures[k.architecture] = true;
+    if (!std::count(architectures.begin(), architectures.end(), k.architecture))
+      architectures.push_back(k.architecture);
     width = std::max(width, k.name.size());
   }
   const int w = static_cast<int>(width) + (markdown ? 2 : 0);
   const char* const between = markdown ? " | " : " ";
   const char* const edge = markdown ? "| " : "";
   std::string titles = formatted("%s%-*s%s%7s", edge, w, "kernel", between, "threads");
-  for (const auto& [architecture, unused] : architectures)
+  for (const std::string& architecture : architectures)
     titles += between + formatted("%5s%s%6s%s%6s%s%5s", architecture.c_str(), between, "KiB", between,
                                   "blocks", between, "warps");
   out << titles << (markdown ? " |\n" : "\n");
@@ -100,7 +105,10 @@ void print_table(std::ostream& out, const PtxasLog& log, const Launches& launche
       if (const Launched* l = launched(k, launches)) threads = std::max(threads, l->threads);
     const std::string shown = markdown ? "`" + name + "`" : name;
     out << edge << formatted("%-*s%s%7d", w, shown.c_str(), between, threads);
-    for (const auto& [architecture, k] : kernels) out << between << cells(k, launched(k, launches), between);
+    for (const std::string& architecture : architectures) {
+      const CompiledKernel& k = kernels.at(architecture);
+      out << between << cells(k, launched(k, launches), between);
+    }
     out << (markdown ? " |\n" : "\n");
   }
 }
