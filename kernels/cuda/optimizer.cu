@@ -14,7 +14,7 @@
 
 #include <algorithm>
 
-#include "kernels/cuda/vec.h"
+#include "kernels/cuda/four.h"
 
 namespace imago::IMAGO_CUDA_NAMESPACE {
 namespace {
@@ -79,15 +79,6 @@ struct AdamWNumbers {
         ema_rate(1.0f - s.ema_decay) {}
 };
 
-/// v[0..3] = p[0..3] and back; p aligned to 16 bytes.
-__device__ __forceinline__ void load4(const float* p, float (&v)[4]) {
-  const float4 f = *reinterpret_cast<const float4*>(p);
-  v[0] = f.x, v[1] = f.y, v[2] = f.z, v[3] = f.w;
-}
-__device__ __forceinline__ void store4(float* p, const float (&v)[4]) {
-  *reinterpret_cast<float4*>(p) = make_float4(v[0], v[1], v[2], v[3]);
-}
-
 /// One element: g, p, m, v, ema in registers. The decay goes into the update: 1 - lr * weight_decay in float32
 /// (1e-6 below 1) is up to 3 % of the decay off, always the same way.
 __device__ __forceinline__ void update(const AdamWNumbers& s, float g, float& p, float& m, float& v,
@@ -116,7 +107,7 @@ __global__ void __launch_bounds__(kThreads)
     store4(b.m + i, m);
     store4(b.v + i, v);
     if (b.ema) store4(b.ema + i, ema);
-    if (b.copy) *reinterpret_cast<uint2*>(b.copy + i) = make_uint2(pack2(p[0], p[1]), pack2(p[2], p[3]));
+    if (b.copy) store4(b.copy + i, p);
   } else {
     for (int64_t j = i; j < n; ++j) {
       float ema = b.ema ? b.ema[j] : 0.0f;
