@@ -9,7 +9,7 @@
 // and a concatenation is a choice of pointer per sixteen bytes. What the layer adds behind the convolution is
 // added while the tile is still float32, and y is written once.
 //
-// Where the shape suits it, an H100 takes conv2d_hopper.cu instead.
+// Where the shape suits it, an H100 takes conv2d_hopper.cu instead; K <= 3 takes conv2d_narrow.cu.
 //
 // Cost: 2 N Ho Wo K R S C FLOP; reads x (K / 128) times through L2, R S times out of L1/L2; writes y once.
 // Not measured on a GPU yet; 35 to 50 % of an H100's 989 TFLOP/s is what mma.sync kernels of this shape reach
@@ -19,6 +19,7 @@
 #include "kernels/cuda/autotune.h"
 #include "kernels/cuda/conv2d_epilogue.h"
 #include "kernels/cuda/conv2d_hopper.h"
+#include "kernels/cuda/conv2d_narrow.h"
 #include "kernels/cuda/conv2d_operands.h"
 #include "kernels/cuda/implicit_gemm.h"
 #include "kernels/cuda/tiling/candidates.h"
@@ -42,6 +43,7 @@ void conv2d(const Gpu& gpu, const Concat& x, ConstTensorRef w, const Conv2dGeome
                             .columns = b.lines,
                             .image = a.output,
                             .vector = vector_epilogue(epilogue, y)};
+    if (conv2d_narrow(gpu, x, w, g, y, out)) return;
     const bool vector = chunks_align<T>(x) && aligned16(w.data);
     const auto hopper = [&](int pixels) {
       return g.stride == 1 ? hopper_tiling(gpu, x, w, y.shape, outputs, out.vector, pixels) : std::nullopt;

@@ -10,11 +10,12 @@
 //
 // Cost: 2 N Ho Wo K R S C FLOP; dy is read R S C / 128 times and x K / 128 times through L2; the parts are
 // written and read once, 8 bytes a weight and part. Where the shape suits it, an H100 takes
-// conv2d_wgrad_hopper.cu instead. Not measured on a GPU yet.
+// conv2d_wgrad_hopper.cu instead; C <= 3 or K <= 3 takes conv2d_narrow.cu. Not measured on a GPU yet.
 #include "kernels/cuda/conv2d.h"
 
 #include "kernels/cuda/autotune.h"
 #include "kernels/cuda/conv2d_hopper.h"
+#include "kernels/cuda/conv2d_narrow.h"
 #include "kernels/cuda/conv2d_operands.h"
 #include "kernels/cuda/implicit_gemm.h"
 #include "kernels/cuda/tiling/candidates.h"
@@ -74,6 +75,12 @@ void add_parts_to(const Gpu& gpu, const float* partial, int parts, float scale, 
 void conv2d_wgrad(const Gpu& gpu, const Concat& x, ConstTensorRef dy, const Conv2dGeometry& g, float scale,
                   TensorRef dw, Workspace& workspace) {
   if (dw.numel() == 0 || dy.numel() == 0) return;
+  if (const int parts = wgrad_narrow_parts(gpu, x, dy, g, dw.shape)) {
+    auto* const partial = static_cast<float*>(workspace.get(dw.bytes() * static_cast<size_t>(parts)));
+    conv2d_wgrad_narrow(gpu, x, dy, g, dw.shape, partial, parts);
+    add_parts_to(gpu, partial, parts, scale, dw);
+    return;
+  }
   dispatch_float(dy.dtype, "conv2d_wgrad", [&](auto element) {
     using T = decltype(element);
     const Shape &in = x.a.shape, &out = dy.shape, &filter = dw.shape;  // [N,H,W,Ca], [N,Ho,Wo,K], [K,R,S,C]

@@ -16,6 +16,7 @@
 #include "kernels/cuda/group_norm.h"
 
 #include "kernels/cuda/group_norm_slab.h"
+#include "kernels/cuda/sigmoid.h"
 #include "kernels/cuda/tiling/candidates.h"
 
 namespace imago::IMAGO_CUDA_NAMESPACE {
@@ -52,9 +53,9 @@ __device__ __forceinline__ void chunk_moments(const Forward<T>& f, const Place& 
   };
 
   sum_over_pixels<kWidth, 1>(s, at, tree, {total}, [&](int c) {
-    return [&, c](int p, float(&sum)[1][kWidth]) {
+    return [x = f.x.column(picture, c)](int p, float(&sum)[1][kWidth]) {
       float v[kWidth];
-      load_width<kWidth>(f.x.at(picture + p, c), v);
+      load_width<kWidth>(x.at(p), v);
 #pragma unroll
       for (int e = 0; e < kWidth; ++e) sum[0][e] += v[e];
     };
@@ -65,9 +66,9 @@ __device__ __forceinline__ void chunk_moments(const Forward<T>& f, const Place& 
   sum_over_pixels<kWidth, 1>(s, at, tree, {total}, [&](int c) {
     float center[kWidth];
     for (int e = 0; e < kWidth; ++e) center[e] = mean[(c + e - at.first_channel) / s.per_group];
-    return [&, c, center](int p, float(&sum)[1][kWidth]) {
+    return [x = f.x.column(picture, c), center](int p, float(&sum)[1][kWidth]) {
       float v[kWidth];
-      load_width<kWidth>(f.x.at(picture + p, c), v);
+      load_width<kWidth>(x.at(p), v);
 #pragma unroll
       for (int e = 0; e < kWidth; ++e) sum[0][e] += (v[e] - center[e]) * (v[e] - center[e]);
     };
@@ -95,15 +96,17 @@ __device__ __forceinline__ void normalise(const Forward<T>& f, const Place& at, 
         offset[e] = offset[e] * scale + to_float(row[s.channels + c + e]);
       }
     }
+    const Column<const T> x = f.x.column(picture, c);
+    const Column<T> y{f.y + picture * s.channels + c, s.channels};
     for (int p = at.first_pixel + at.row; p < at.end_pixel; p += s.rows) {
       float v[kWidth];
-      load_width<kWidth>(f.x.at(picture + p, c), v);
+      load_width<kWidth>(x.at(p), v);
 #pragma unroll
       for (int e = 0; e < kWidth; ++e) {
         const float h = (v[e] - center[e]) * factor[e] + offset[e];
-        v[e] = f.silu ? h / (1.0f + expf(-h)) : h;
+        v[e] = f.silu ? h * sigmoid(h) : h;
       }
-      store_width<kWidth>(f.y + (picture + p) * s.channels + c, v);
+      store_width<kWidth>(y.at(p), v);
     }
   }
 }

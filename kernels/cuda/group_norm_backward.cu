@@ -16,6 +16,7 @@
 // Not measured on a GPU yet.
 #include "kernels/cuda/group_norm.h"
 #include "kernels/cuda/group_norm_slab.h"
+#include "kernels/cuda/sigmoid.h"
 #include "kernels/cuda/tiling/candidates.h"
 
 namespace imago::IMAGO_CUDA_NAMESPACE {
@@ -36,32 +37,37 @@ struct Backward {
 /// What a thread knows of its kWidth channels of one picture, and dh and xhat of their elements.
 template <int kWidth, class T>
 struct Channels {
-  float mean[kWidth], rstd[kWidth], gamma[kWidth], beta[kWidth], scale[kWidth],
-      shift[kWidth];  // scale: 1 + scale
+  Column<const T> x, dy;
+  float mean[kWidth], rstd[kWidth];
+  float gain[kWidth], offset[kWidth];  // h = xhat gain + offset: gamma (1 + scale), beta (1 + scale) + shift
 
-  __device__ __forceinline__ Channels(const Backward<T>& b, int picture, int c) {
+  __device__ __forceinline__ Channels(const Backward<T>& b, int picture, int c)
+      : x(b.x.column(static_cast<int64_t>(picture) * b.s.pixels, c)),
+        dy{b.dy + static_cast<int64_t>(picture) * b.s.pixels * b.s.channels + c, b.s.channels} {
     const int64_t groups = b.s.channels / b.s.per_group;
     for (int e = 0; e < kWidth; ++e) {
       const float* moments = b.statistics + (picture * groups + (c + e) / b.s.per_group) * 2;
       mean[e] = moments[0];
       rstd[e] = moments[1];
-      gamma[e] = b.gamma[c + e];
-      beta[e] = b.beta[c + e];
-      const T* row = b.scale_shift + static_cast<int64_t>(picture) * 2 * b.s.channels;
-      scale[e] = b.scale_shift ? 1.0f + to_float(row[c + e]) : 1.0f;
-      shift[e] = b.scale_shift ? to_float(row[b.s.channels + c + e]) : 0.0f;
+      gain[e] = b.gamma[c + e];
+      offset[e] = b.beta[c + e];
+      if (b.scale_shift) {
+        const T* row = b.scale_shift + static_cast<int64_t>(picture) * 2 * b.s.channels;
+        const float scale = 1.0f + to_float(row[c + e]);
+        gain[e] *= scale;
+        offset[e] = offset[e] * scale + to_float(row[b.s.channels + c + e]);
+      }
     }
   }
 
-  __device__ __forceinline__ void read(const Backward<T>& b, int64_t pixel, int c, float (&dh)[kWidth],
-                                       float (&xhat)[kWidth]) const {
-    load_width<kWidth>(b.x.at(pixel, c), xhat);
-    load_width<kWidth>(b.dy + pixel * b.s.channels + c, dh);
+  __device__ __forceinline__ void read(int p, bool silu, float (&dh)[kWidth], float (&xhat)[kWidth]) const {
+    load_width<kWidth>(x.at(p), xhat);
+    load_width<kWidth>(dy.at(p), dh);
 #pragma unroll
     for (int e = 0; e < kWidth; ++e) {
       xhat[e] = (xhat[e] - mean[e]) * rstd[e];
-      if (b.silu) {
-        const float h = (xhat[e] * gamma[e] + beta[e]) * scale[e] + shift[e], s = 1.0f / (1.0f + expf(-h));
+      if (silu) {
+        const float h = xhat[e] * gain[e] + offset[e], s = sigmoid(h);
         dh[e] *= s * (1.0f + h * (1.0f - s));
       }
     }
@@ -72,11 +78,10 @@ struct Channels {
 template <int kWidth, class T>
 __device__ __forceinline__ void chunk_sums(const Backward<T>& b, const Place& at, float* tree, float* sum_a,
                                            float* sum_b) {
-  const int64_t picture = static_cast<int64_t>(at.picture) * b.s.pixels;
   sum_over_pixels<kWidth, 2>(b.s, at, tree, {sum_a, sum_b}, [&](int c) {
-    return [&, c, known = Channels<kWidth, T>(b, at.picture, c)](int p, float(&sum)[2][kWidth]) {
+    return [&b, known = Channels<kWidth, T>(b, at.picture, c)](int p, float(&sum)[2][kWidth]) {
       float dh[kWidth], xhat[kWidth];
-      known.read(b, picture + p, c, dh, xhat);
+      known.read(p, b.silu, dh, xhat);
 #pragma unroll
       for (int e = 0; e < kWidth; ++e) {
         sum[0][e] += dh[e];
@@ -106,18 +111,18 @@ __device__ __forceinline__ void data_gradient(const Backward<T>& b, const Place&
     mean_q[g] = sum_q / count;
   }
   __syncthreads();
-  const int64_t picture = static_cast<int64_t>(at.picture) * s.pixels;
   for (int c = at.first_channel + at.column * kWidth; c < at.end_channel; c += s.columns * kWidth) {
     const Channels<kWidth, T> known(b, at.picture, c);
+    const Column<T> dx = b.dx.column(static_cast<int64_t>(at.picture) * s.pixels, c);
     for (int p = at.first_pixel + at.row; p < at.end_pixel; p += s.rows) {
       float dh[kWidth], xhat[kWidth];
-      known.read(b, picture + p, c, dh, xhat);
+      known.read(p, b.silu, dh, xhat);
 #pragma unroll
       for (int e = 0; e < kWidth; ++e) {
         const int g = (c + e - at.first_channel) / s.per_group;
-        dh[e] = known.rstd[e] * (known.gamma[e] * known.scale[e] * dh[e] - mean_s[g] - xhat[e] * mean_q[g]);
+        dh[e] = known.rstd[e] * (known.gain[e] * dh[e] - mean_s[g] - xhat[e] * mean_q[g]);
       }
-      store_width<kWidth>(b.dx.at(picture + p, c), dh);
+      store_width<kWidth>(dx.at(p), dh);
     }
   }
 }
