@@ -13,6 +13,7 @@ using namespace tiling;
 namespace {
 
 constexpr double kTensorShared = 2;  // bytes of a bfloat16
+constexpr double kNarrowTaps = kNarrowFilter * kNarrowFilter;
 
 /// Bytes of shared memory that one wgmma m64 nN k16 reads: both operands, once.
 double wgmma_bytes(double n) {
@@ -91,10 +92,44 @@ Launch gemm_launch(const GpuModel& gpu, const GemmTiling& t, const RecordedOpera
   return k;
 }
 
+/// Forward to at most three channels: conv2d_narrow.cu, in registers of float32.
+Launch narrow_launch(const RecordedOperation& o, int run) {
+  const Operation& c = o.operation;
+  Launch k;
+  k.name = "conv2d_to_narrow";
+  k.blocks = ceil_div(c.y.numel() / c.y.shape[3], int64_t{run} * kNarrowWarps);
+  k.threads = 32 * kNarrowWarps;
+  k.resident = kNarrowBlocks;
+  k.roof = GpuModel::kFloatFlopsPerCycle;
+  k.flops = k.useful_flops = static_cast<double>(o.flops);
+  k.issue_cycles = kNarrowWarps * run * kNarrowTaps * 32 * assumed::kNarrowTap / GpuModel::kLanesPerCycle;
+  k.memory_bytes = k.useful_bytes = k.l2_bytes = static_cast<double>(o.bytes);
+  return k;
+}
+
+/// wgrad with at most three channels on one side.
+Launch narrow_wgrad(const RecordedOperation& o, int parts) {
+  const Operation& c = o.operation;
+  const ConstTensorRef& wide = c.x.a.shape[3] <= kNarrowChannels ? c.y : c.x.a;
+  const auto pixels = static_cast<double>(ceil_div(wide.shape[0] * wide.shape[1], parts) * wide.shape[2]);
+  Launch k;
+  k.name = "conv2d_wgrad_around";
+  k.blocks = parts;
+  k.threads = 32 * kNarrowWarps;
+  k.resident = kNarrowBlocks;
+  k.roof = GpuModel::kFloatFlopsPerCycle;
+  k.flops = k.useful_flops = static_cast<double>(o.flops);
+  k.issue_cycles = pixels * kNarrowTaps * 32 * assumed::kNarrowSum / GpuModel::kLanesPerCycle;
+  k.memory_bytes = k.useful_bytes = static_cast<double>(o.bytes);
+  k.l2_bytes = k.memory_bytes + static_cast<double>(c.w.bytes()) * parts;
+  return k;
+}
+
 template <class T>
 std::vector<Launch> forward(const GpuModel& gpu, const RecordedOperation& o) {
   const Operation& c = o.operation;
   const int64_t outputs = c.w.shape[0];
+  if (const int run = narrow_run(gpu.limits, c.x, c.w, c.geometry, c.y)) return {narrow_launch(o, run)};
   if (sizeof(T) == 2 && c.geometry.stride == 1) {
     if (const auto t =
             hopper_tiling(gpu.limits, c.x, c.w, c.y.shape, outputs, vector_epilogue(c.epilogue, c.y)))
@@ -143,6 +178,7 @@ Launch add_parts(const GpuModel& gpu, const RecordedOperation& o, int parts) {
   // Parts that do not stay in L2 come from memory.
   k.memory_bytes = weights * sizeof(float) * (2 + (weights * 4 * parts > gpu.l2_size / 2 ? parts : 0));
   k.in_flight = k.threads * sizeof(float) * assumed::kUnroll;
+  k.serial_cycles = cycles(gpu, gpu.l2_latency) * parts / assumed::kUnroll;  // a thread adds them in order
   return k;
 }
 
@@ -171,8 +207,11 @@ template <class T>
 std::vector<Launch> wgrad(const GpuModel& gpu, const RecordedOperation& o) {
   const Operation& c = o.operation;
   std::vector<Launch> launches;
-  int parts = 0;
-  if (const auto t = wgrad_tiling(gpu.limits, c.x, c.y, c.geometry, c.w.shape)) {
+  int parts = narrow_wgrad_parts(gpu.limits, c.x, c.y, c.geometry, c.w.shape);
+  const bool narrow = parts > 0;
+  if (narrow) {
+    launches = {narrow_wgrad(o, parts)};
+  } else if (const auto t = wgrad_tiling(gpu.limits, c.x, c.y, c.geometry, c.w.shape)) {
     parts = t->parts;
     launches = {hopper_wgrad(gpu, *t, o)};
   } else {
@@ -183,7 +222,7 @@ std::vector<Launch> wgrad(const GpuModel& gpu, const RecordedOperation& o) {
     launches = {
         gemm_launch(gpu, gemm_tiling(gpu.limits, vector, k, columns, pixels, step, parts), o, " wgrad")};
   }
-  if (parts > 1) {  // then dw is read and written by the second launch
+  if (narrow || parts > 1) {  // then dw is read and written by the second launch
     launches[0].memory_bytes = launches[0].useful_bytes -= 2 * static_cast<double>(c.w.bytes());
     launches.push_back(add_parts(gpu, o, parts));
   }

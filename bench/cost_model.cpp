@@ -27,7 +27,7 @@ Grid grid_of(const Operation& o) {
   if (name == "embedding_backward") return {ceil_div(s[1], kEmbeddingThreads), kEmbeddingThreads};
   for (const char* quads : {"dropout", "normal", "q_sample", "mse_loss_backward", "sampler_step"})
     if (name == quads) return {ceil_div(s[0] * ceil_div(s.numel() / s[0], 4), kFlatThreads)};
-  return {ceil_div(s.numel(), kFlatElements * kFlatThreads)};
+  return {ceil_div(s.numel(), (name == "adamw" ? kUpdateElements : kFlatElements) * kFlatThreads)};
 }
 
 /// A pass over memory; a thread has all its elements on their way at once.

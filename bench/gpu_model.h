@@ -36,8 +36,9 @@ struct GpuModel {
   static constexpr double kLanesPerCycle = 128;        // four schedulers of 32
   static constexpr double kFloatFlopsPerCycle = 256;   // FFMA
 
-  /// What matrix products can reach at best, FLOP/s.
+  /// What matrix products can reach at best, FLOP/s: in bfloat16, in float32.
   double tensor_peak() const { return limits.sms * tensor_flops * tensor_clock; }
+  double float_peak() const { return limits.sms * kFloatFlopsPerCycle * clock; }
 };
 
 /// "h100", "a100", "4090", "5090"; bad input for anything else.

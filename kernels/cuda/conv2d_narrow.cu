@@ -13,16 +13,13 @@
 // an estimated 100 us forward and 300 us and more for dw. Not measured on a GPU yet.
 #include "kernels/cuda/conv2d_narrow.h"
 
-#include <algorithm>
-
 #include "kernels/cuda/four.h"
 
 namespace imago::IMAGO_CUDA_NAMESPACE {
 namespace {
 
-constexpr int kNarrow = 3, kFilter = 3, kTaps = kFilter * kFilter;
-constexpr int kWidePerLane = 4, kWidest = 32 * kWidePerLane;  // channels
-constexpr int kWarps = 4, kThreads = 32 * kWarps;
+constexpr int kNarrow = kNarrowChannels, kFilter = kNarrowFilter, kTaps = kFilter * kFilter;
+constexpr int kWarps = kNarrowWarps, kThreads = 32 * kWarps;
 constexpr int kBatch = 4;  // pixels whose loads are on their way together
 
 struct Pictures {
@@ -36,7 +33,7 @@ struct Pictures {
 
 /// A warp takes `run` output pixels one after the other, so that eight of nine loads hit L1.
 template <class T>
-__global__ void __launch_bounds__(kThreads, 3)
+__global__ void __launch_bounds__(kThreads, kNarrowBlocks)
     conv2d_to_narrow(const T* x, const T* w, const Pictures g, const int run, const ForwardOut<T> out) {
   const int lane = static_cast<int>(threadIdx.x) % 32, channel = lane * kWidePerLane;
   const int warp = static_cast<int>(blockIdx.x) * kWarps + static_cast<int>(threadIdx.x) / 32;
@@ -112,7 +109,7 @@ __device__ __forceinline__ void add_pixel(const float (&wide)[kWidePerLane], con
 
 /// blockIdx.x: parts of the wide rows of all pictures. parts [gridDim.x,K,3,3,C].
 template <bool kWideIsDy, class T>
-__global__ void __launch_bounds__(kThreads, 3)
+__global__ void __launch_bounds__(kThreads, kNarrowBlocks)
     conv2d_wgrad_around(const T* wide, const T* narrow, const Pictures g, const int rows,
                         const int rows_per_part, float* parts) {
   IMAGO_DYNAMIC_SHARED(shared);
@@ -161,12 +158,6 @@ __global__ void __launch_bounds__(kThreads, 3)
   }
 }
 
-bool suits(ConstTensorRef wide, ConstTensorRef narrow, const Conv2dGeometry& g, const Shape& filter) {
-  return g.stride == 1 && filter[1] == kFilter && filter[2] == kFilter && narrow.shape[3] <= kNarrow &&
-         wide.shape[3] <= kWidest && wide.shape[3] % kWidePerLane == 0 && aligned16(wide.data) &&
-         wide.shape[2] <= 1024;
-}
-
 Pictures pictures(ConstTensorRef wide, ConstTensorRef narrow, const Conv2dGeometry& g) {
   const auto extent = [](const ConstTensorRef& t, int i) { return static_cast<int>(t.shape[i]); };
   return {extent(wide, 1),
@@ -184,8 +175,8 @@ Pictures pictures(ConstTensorRef wide, ConstTensorRef narrow, const Conv2dGeomet
 template <class T>
 bool conv2d_narrow(const Gpu& gpu, const Concat& x, ConstTensorRef w, const Conv2dGeometry& g,
                    ConstTensorRef y, const ForwardOut<T>& out) {
-  if (x.b || !suits(x.a, y, g, w.shape) || !aligned16(w.data) || out.lines > (1 << 30)) return false;
-  const int run = std::max(8, out.lines / (3 * kWarps * gpu.sms) + 1);  // three blocks a multiprocessor
+  const int run = narrow_run(gpu, x, w, g, y);
+  if (run == 0) return false;
   launch(conv2d_to_narrow<T>,
          {.grid = blocks_for(out.lines, run * kWarps), .block = kThreads, .stream = gpu.stream}, x.a.as<T>(),
          w.as<T>(), pictures(x.a, y, g), run, out);
@@ -196,18 +187,11 @@ template bool conv2d_narrow(const Gpu&, const Concat&, ConstTensorRef, const Con
 template bool conv2d_narrow(const Gpu&, const Concat&, ConstTensorRef, const Conv2dGeometry&, ConstTensorRef,
                             const ForwardOut<__nv_bfloat16>&);
 
-int wgrad_narrow_parts(const Gpu& gpu, const Concat& x, ConstTensorRef dy, const Conv2dGeometry& g,
-                       const Shape& dw) {
-  if (x.b || !(suits(x.a, dy, g, dw) || suits(dy, x.a, g, dw))) return 0;
-  const int64_t rows = dy.shape[0] * dy.shape[1];
-  return static_cast<int>(std::clamp<int64_t>(rows / 4, 1, 3 * gpu.sms));
-}
-
 void conv2d_wgrad_narrow(const Gpu& gpu, const Concat& x, ConstTensorRef dy, const Conv2dGeometry& g,
                          const Shape& dw, float* partial, int parts) {
   dispatch_float(dy.dtype, "conv2d_wgrad", [&](auto element) {
     using T = decltype(element);
-    const bool wide_is_dy = !suits(x.a, dy, g, dw);
+    const bool wide_is_dy = !suits_narrow(x.a, dy, g, dw);
     const ConstTensorRef wide = wide_is_dy ? dy : x.a, narrow = wide_is_dy ? x.a : dy;
     const Pictures plan = pictures(wide, narrow, g);
     const int rows = static_cast<int>(wide.shape[0]) * plan.height;

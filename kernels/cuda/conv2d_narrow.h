@@ -12,10 +12,7 @@ template <class T>
 bool conv2d_narrow(const Gpu& gpu, const Concat& x, ConstTensorRef w, const Conv2dGeometry& g,
                    ConstTensorRef y, const ForwardOut<T>& out);
 
-/// wgrad with C <= 3 or K <= 3: into how many parts to cut the rows; 0 where the shape does not suit.
-int wgrad_narrow_parts(const Gpu& gpu, const Concat& x, ConstTensorRef dy, const Conv2dGeometry& g,
-                       const Shape& dw);
-/// Writes the parts' sums to `partial` [parts,K,3,3,C].
+/// wgrad with C <= 3 or K <= 3, where tiling's narrow_wgrad_parts is not 0: writes the parts' sums to `partial` [parts,K,3,3,C].
 void conv2d_wgrad_narrow(const Gpu& gpu, const Concat& x, ConstTensorRef dy, const Conv2dGeometry& g,
                          const Shape& dw, float* partial, int parts);
 

@@ -75,7 +75,7 @@ void add_parts_to(const Gpu& gpu, const float* partial, int parts, float scale, 
 void conv2d_wgrad(const Gpu& gpu, const Concat& x, ConstTensorRef dy, const Conv2dGeometry& g, float scale,
                   TensorRef dw, Workspace& workspace) {
   if (dw.numel() == 0 || dy.numel() == 0) return;
-  if (const int parts = wgrad_narrow_parts(gpu, x, dy, g, dw.shape)) {
+  if (const int parts = narrow_wgrad_parts(gpu, x, dy, g, dw.shape)) {
     auto* const partial = static_cast<float*>(workspace.get(dw.bytes() * static_cast<size_t>(parts)));
     conv2d_wgrad_narrow(gpu, x, dy, g, dw.shape, partial, parts);
     add_parts_to(gpu, partial, parts, scale, dw);

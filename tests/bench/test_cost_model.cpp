@@ -73,12 +73,17 @@ TEST(CostModel, WgradInParts) {
   EXPECT_EQ(launches[1].useful_flops, 0);
 }
 
-// Four pixels of channels by element: no sixteen bytes, no Hopper, and 125 of 128 columns are padding.
-TEST(CostModel, ThreeChannelsPayForATile) {
-  const std::vector<Launch> launches = launches_of(h100(), conv3x3("conv2d", 128, 32, 128, 3));
-  ASSERT_EQ(launches.size(), 1u);
-  EXPECT_EQ(launches[0].name, "implicit_gemm 128x128");
-  EXPECT_NEAR(launches[0].flops / launches[0].useful_flops, 128.0 / 3, 1e-9);
+// conv_in's dgrad would read three channels element by element: no sixteen bytes, no Hopper. conv_out is for registers:
+// 131072 pixels in runs of 131072 / (3 * 4 * 132) + 1 = 83 for each of four warps a block.
+TEST(CostModel, ThreeChannels) {
+  const std::vector<Launch> out = launches_of(h100(), conv3x3("conv2d", 128, 32, 128, 3));
+  ASSERT_EQ(out.size(), 1u);
+  EXPECT_EQ(out[0].name, "conv2d_to_narrow");
+  EXPECT_EQ(out[0].blocks, (131072 + 331) / 332);
+  const std::vector<Launch> in = launches_of(h100(), conv3x3("conv2d", 128, 32, 3, 128));
+  ASSERT_EQ(in.size(), 1u);
+  EXPECT_EQ(in[0].name, "implicit_gemm 64x64 by element");
+  EXPECT_NEAR(in[0].flops / in[0].useful_flops, 32.0 / 27, 1e-9);  // one step of 32
 }
 
 TEST(CostModel, OlderAndLargerGpusHaveNoWgmma) {

@@ -22,6 +22,35 @@ inline bool in_boxes(const Concat& x) {
   return suits(x.a) && (!x.b || suits(x.b));
 }
 
+// ---- Between many channels and at most three (conv2d_narrow.cu): a lane owns four wide channels ----
+
+constexpr int kNarrowChannels = 3, kNarrowFilter = 3;
+constexpr int kWidePerLane = 4, kWidest = 32 * kWidePerLane;  // channels
+constexpr int kNarrowWarps = 4, kNarrowBlocks = 3;            // of a block; of a multiprocessor
+
+inline bool suits_narrow(ConstTensorRef wide, ConstTensorRef narrow, const Conv2dGeometry& g,
+                         const Shape& filter) {
+  return g.stride == 1 && filter[1] == kNarrowFilter && filter[2] == kNarrowFilter &&
+         narrow.shape[3] <= kNarrowChannels && wide.shape[3] <= kWidest &&
+         wide.shape[3] % kWidePerLane == 0 && aligned16(wide.data) && wide.shape[2] <= 1024;
+}
+
+/// Forward: output pixels that a warp takes one after the other; 0 where the shape does not suit.
+inline int narrow_run(const GpuLimits& gpu, const Concat& x, ConstTensorRef w, const Conv2dGeometry& g,
+                      ConstTensorRef y) {
+  const int64_t pixels = y.numel() / y.shape[3];
+  if (x.b || !suits_narrow(x.a, y, g, w.shape) || !aligned16(w.data) || pixels > (1 << 30)) return 0;
+  return static_cast<int>(std::max<int64_t>(8, pixels / (kNarrowBlocks * kNarrowWarps * gpu.sms) + 1));
+}
+
+/// wgrad: parts of the rows; 0 where the shape does not suit.
+inline int narrow_wgrad_parts(const GpuLimits& gpu, const Concat& x, ConstTensorRef dy,
+                              const Conv2dGeometry& g, const Shape& dw) {
+  if (x.b || !(suits_narrow(x.a, dy, g, dw) || suits_narrow(dy, x.a, g, dw))) return 0;
+  const int64_t rows = dy.shape[0] * dy.shape[1];
+  return static_cast<int>(std::clamp<int64_t>(rows / 4, 1, kNarrowBlocks * gpu.sms));
+}
+
 // ---- Forward and dgrad on wgmma: a block owns `pixels` pixels x 128 output channels ----
 
 constexpr int kHopperOutputs = 128;                             // output channels of a block
