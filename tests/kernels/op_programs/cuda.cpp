@@ -1,0 +1,25 @@
+// test_gpu_ops: the op table on a GPU. Exit 3: there is none. With --small_only, the small cases alone: under a tool
+// that slows every instruction down.
+#include <gtest/gtest.h>
+
+#include <cstdio>
+#include <cstring>
+
+#include "tests/kernels/op_table.h"
+
+namespace imago::test {
+
+static bool small_only = false;
+
+std::vector<BackendUnderTest> backends_under_test() {
+  return {{.backend = cuda_backend(), .small_only = small_only, .on_host_threads = false}};
+}
+
+}  // namespace imago::test
+
+int main(int argc, char** argv) {
+  if (!imago::cuda_backend()) return std::printf("test_gpu_ops: no CUDA device\n"), 3;
+  for (int i = 1; i < argc; ++i) imago::test::small_only |= std::strcmp(argv[i], "--small_only") == 0;
+  testing::InitGoogleTest(&argc, argv);
+  return RUN_ALL_TESTS();
+}
