@@ -17,9 +17,9 @@ class SharedObject {
   // Never closed: libraries of CUDA do not survive that.
 
   template <class Function>
-  Function function(const char* symbol) const {
-    void* const found = dlsym(object_, symbol);
-    if (!found) failure(name_, " has no ", symbol);
+  Function function(const char* name) const {
+    void* const found = dlsym(object_, name);
+    if (!found) failure(name_, " has no ", name);
     return reinterpret_cast<Function>(found);
   }
 
@@ -29,6 +29,6 @@ class SharedObject {
 };
 
 /// A member of a class that has a SharedObject `library_`: cudnnCreate, of the type that the header declares.
-#define IMAGO_FROM_LIBRARY(function) decltype(&::function) function = library_.function<decltype(&::function)>(#function)
+#define IMAGO_FROM_LIBRARY(name) decltype(&::name) name = library_.function<decltype(&::name)>(#name)
 
 }  // namespace imago
