@@ -2,7 +2,7 @@
 //
 //   bench_train_step --batch 16 --threads 2 --head_dim 8 --mixed_precision bf16 --json
 //   bench_train_step --profile                              # where the time of a step goes, operation by operation
-//   bench_train_step --trainer --device cuda --config bench/configs/cifar10_32.json --batch 128 --mixed_precision bf16
+//   bench_train_step --trainer --device cuda --config bench/configs/ddpm_cifar10_32.json --batch 128 --mixed_precision bf16
 //
 // Without --trainer the step is taken apart into forward, backward and optimizer, as bench/unet_torch.py takes it apart,
 // so that the two can be compared (bench/compare_torch.py does). With --trainer it is what train_ddpm runs.

@@ -49,10 +49,11 @@ double median(std::vector<double> values) {
 
 using Operands = std::vector<Tensor>;
 
-/// An operation with everything to call it.
+/// An operation with everything to call it, and for a gradient what its forward pass leaves.
 struct Kernel {
+  using Call = std::function<void(Backend&, const Operands&, Workspace&)>;
   std::vector<std::pair<Shape, DType>> operands;
-  std::function<void(Backend&, const Operands&, Workspace&)> call;
+  Call call, prepare = {};
 };
 
 /// The other side of a kernel: how to find its algorithm, and which operand is whose result.
@@ -163,6 +164,8 @@ class Arena {
         backend_.normal({1, 0, id}, t.view({1, t.numel()}));
         bytes += static_cast<size_t>(t.numel()) * size_of(type);
       }
+      ScratchSpace scratch(device_);
+      if (kernel.prepare) kernel.prepare(backend_, set, scratch);
     }
     return sets;
   }
@@ -241,13 +244,13 @@ Kernel group_norm(const GroupNormCase& c, bool backward) {
   const Shape x{c.n, c.h, c.w, c.c};
   // x, gamma, beta, y (dy), statistics; backward: dx, dgamma, dbeta
   Kernel kernel{{{x, kBf16}, {{c.c}, kF32}, {{c.c}, kF32}, {x, kBf16}, {{c.n, 32, 2}, kF32}}, {}};
-  if (!backward) {
-    kernel.call = [config](Backend& b, const Operands& o, Workspace& ws) {
-      b.group_norm({o[0]}, o[1], o[2], {}, config, o[3], o[4], ws);
-    };
-    return kernel;
-  }
+  const Kernel::Call forward = [config](Backend& b, const Operands& o, Workspace& ws) {
+    b.group_norm({o[0]}, o[1], o[2], {}, config, o[3], o[4], ws);
+  };
+  kernel.call = forward;
+  if (!backward) return kernel;
   kernel.operands.insert(kernel.operands.end(), {{x, kBf16}, {{c.c}, kF32}, {{c.c}, kF32}});
+  kernel.prepare = forward;
   kernel.call = [config](Backend& b, const Operands& o, Workspace& ws) {
     b.group_norm_backward(o[3], {o[0]}, o[1], o[2], {}, o[4], config, {o[5]}, o[6], o[7], {}, ws);
   };
@@ -260,12 +263,12 @@ Kernel attention(const AttentionCase& c, bool backward) {
   const float scale = 1 / std::sqrt(static_cast<float>(c.head_dim));
   // q, k, v, y, lse; backward: dy, dq, dk, dv
   Kernel kernel{{{x, kBf16}, {x, kBf16}, {x, kBf16}, {x, kBf16}, {{c.n, c.heads, c.t}, kF32}}, {}};
-  if (!backward) {
-    kernel.call = [=](Backend& b, const Operands& o, Workspace& ws) {
-      b.attention(o[0], o[1], o[2], heads, scale, o[3], o[4], ws);
-    };
-    return kernel;
-  }
+  const Kernel::Call forward = [=](Backend& b, const Operands& o, Workspace& ws) {
+    b.attention(o[0], o[1], o[2], heads, scale, o[3], o[4], ws);
+  };
+  kernel.call = forward;
+  if (!backward) return kernel;
+  kernel.prepare = forward;
   kernel.operands.insert(kernel.operands.end(), {{x, kBf16}, {x, kBf16}, {x, kBf16}, {x, kBf16}});
   kernel.call = [=](Backend& b, const Operands& o, Workspace& ws) {
     b.attention_backward(o[5], o[0], o[1], o[2], o[3], o[4], heads, scale, o[6], o[7], o[8], ws);

@@ -7,9 +7,11 @@
 int main() {
   int count = 0, driver = 0, runtime = 0;
   const cudaError_t error = cudaGetDeviceCount(&count);
-  if (error != cudaSuccess || count == 0) {
-    return std::printf("no CUDA device: %s\n", count == 0 && error == cudaSuccess ? "none is visible" : cudaGetErrorString(error)), 3;
+  if (error == cudaErrorInsufficientDriver) {
+    return std::printf("no CUDA device: no driver, or one older than CUDA %d\n", CUDART_VERSION / 1000), 3;
   }
+  if (error != cudaSuccess) return std::printf("no CUDA device: %s\n", cudaGetErrorString(error)), 3;
+  if (count == 0) return std::printf("no CUDA device: none is visible\n"), 3;
   cudaDeviceProp p{};
   if (cudaGetDeviceProperties(&p, 0) != cudaSuccess) return std::printf("the CUDA device does not answer\n"), 1;
   cudaDriverGetVersion(&driver);

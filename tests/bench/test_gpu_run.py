@@ -26,7 +26,11 @@ PROGRAMS = {
     "ptx_conformance": "echo 'mma_m16n8k16 same'; echo 'sm_90: 1 agree, 0 differ, 0 skipped'",
     "test_gpu_ops": """
         case "$*" in
-          *--gtest_list_tests*) printf 'OpTable.\\n  KeepsItsContract/cuda_add_float32\\n  KeepsItsContract/cuda_conv2d_float32\\n' ;;
+          *--gtest_list_tests*)
+            printf 'OpTable.\\n'
+            for test in cuda_add_float32 cuda_conv2d_float32 cuda_sm_90_x1_conv2d_bfloat16 cuda_norm_float32; do
+              printf '  KeepsItsContract/%s\\n' $test
+            done ;;
         esac""",
     "bench_train_step": f"echo '{STEP}'",
     "bench_cuda_libraries": f"echo '{DUEL}'",
@@ -75,11 +79,11 @@ class GpuRun(unittest.TestCase):
         self.assertEqual(list(self.verdicts().items()), [(name, "passed") for name in order])
         self.assertLessEqual(len(list(self.output.iterdir())), 6)
         page = (self.output / "summary.md").read_text(encoding="utf-8")
-        self.assertIn("| cifar10_32 | 1.00 | 64 | 12.50 | 5120 | 100 | 25.00 | 2.00 | 25.00 | 2.00 |", page)
+        self.assertIn("| ddpm_cifar10_32 | 1.00 | 64 | 12.50 | 5120 | 100 | 25.00 | 2.00 | 25.00 | 2.00 |", page)
         self.assertIn("| 100.0 | 400.00 TFLOP/s | 300.0 | 3.00 | 500.0 | 5.00 | 1.0e-03 |", page)  # warm
         self.assertIn("| 200.0 | 200.00 TFLOP/s | 400.0 | 2.00 | 600.0 | 3.00 | 1.0e-03 |", page)  # cold
         self.assertIn("| conv2d | [1,2,3,4] | 2 | 4.000 | 100.0 % | 500.0 | 1.00 |", page)
-        self.assertIn("cifar10_32 12.50 ms", done.stdout)
+        self.assertIn("ddpm_cifar10_32 12.50 ms", done.stdout)
 
     def test_without_a_gpu(self):
         self.write("gpu_info", "echo 'no CUDA device: none is visible'; exit 3")
@@ -93,7 +97,7 @@ class GpuRun(unittest.TestCase):
         done = self.run_gpu("--only", "ops,steps")
         self.assertEqual(done.returncode, 1)
         self.assertEqual(self.verdicts(), {"ops": "failed", "steps": "passed"})
-        self.assertIn("1 of 2 operations and types pass: not cuda_conv2d_float32", done.stdout)
+        self.assertIn("3 of 4 operations and types pass: not cuda_conv2d_float32", done.stdout)
 
     def test_a_hanging_part_is_ended_with_its_children_and_the_rest_runs(self):
         self.write("ptx_conformance", f"sleep 100 & echo $! >{self.folder}/child; echo begun; wait")
@@ -127,7 +131,7 @@ class GpuRun(unittest.TestCase):
         self.write("bench_train_step", "echo Killed")
         done = self.run_gpu("--only", "steps")
         self.assertEqual(done.returncode, 1)
-        self.assertIn("cifar10_32 gave no result", done.stdout)
+        self.assertIn("ddpm_cifar10_32 gave no result", done.stdout)
 
     def test_a_missing_program_fails_its_part(self):
         (self.programs / "ptx_conformance").unlink()

@@ -1,5 +1,5 @@
-// test_gpu_ops: the op table on a GPU. Exit 3: there is none. With --small_only, the small cases alone: under a tool
-// that slows every instruction down.
+// test_gpu_ops: the op table on a GPU, as it is and as several smaller ones. Exit 3: there is none. With --small_only,
+// the small cases alone: under a tool that slows every instruction down.
 #include <gtest/gtest.h>
 
 #include <cstdio>
@@ -9,10 +9,16 @@
 
 namespace imago::test {
 
+std::vector<Backend*> small_gpus();  // small_gpus.cu
+
 static bool small_only = false;
 
 std::vector<BackendUnderTest> backends_under_test() {
-  return {{.backend = cuda_backend(), .small_only = small_only, .on_host_threads = false}};
+  std::vector<Backend*> backends = small_gpus();
+  backends.insert(backends.begin(), cuda_backend());
+  std::vector<BackendUnderTest> entries;
+  for (Backend* b : backends) entries.push_back({.backend = b, .small_only = small_only, .on_host_threads = false});
+  return entries;
 }
 
 }  // namespace imago::test
