@@ -64,18 +64,18 @@ class StepParts {
   }
 
   StepTimes train() {
-    TrainingBatch batch{pictures_, {}, {}};
-    for (int i = 0; i < options_.batch; ++i) batch.sample_ids.push_back(samples_++);
+    std::vector<int64_t> samples;
+    for (int i = 0; i < options_.batch; ++i) samples.push_back(samples_++);
     StepTimes times;
     lap();
-    const TrainingLossResult result = loss_(model_, batch);
+    const Tensor loss = loss_(model_, loss_.batch(model_.config(), pictures_, samples));  // [N]
     times.forward = lap();
-    backward(result.loss, from_vector(weight_, {options_.batch}, device_));  // the gradient of the mean
+    backward(loss, from_vector(weight_, {options_.batch}, device_));  // the gradient of the mean
     times.backward = lap();
     optimizer_->step(1e-4);
     parameters_.zero_gradients();
     times.optimizer = lap();
-    const std::vector<float> losses = to_vector<float>(result.loss);
+    const std::vector<float> losses = to_vector<float>(loss);
     last_loss_ = std::accumulate(losses.begin(), losses.end(), 0.0) / options_.batch;
     return times;
   }

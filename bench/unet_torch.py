@@ -40,6 +40,13 @@ DEFAULTS = {  # of UNet2DModel, where its config.json says nothing
     "flip_sin_to_cos": True,
     "freq_shift": 0,
 }
+FIXED = {  # what a config.json may say besides
+    "act_fn": "silu",
+    "center_input_sample": False,
+    "mid_block_scale_factor": 1,
+    "out_channels": 3,
+    "time_embedding_type": "positional",
+}
 
 
 def read_config(path: str | None, head_dim: int) -> argparse.Namespace:
@@ -47,10 +54,10 @@ def read_config(path: str | None, head_dim: int) -> argparse.Namespace:
         return argparse.Namespace(**dict(DEFAULTS, attention_head_dim=head_dim or None))
     with open(path, encoding="utf-8") as file:
         config = {key: value for key, value in json.load(file).items() if not key.startswith("_")}
-    unknown = set(config) - set(DEFAULTS)
-    if unknown:
-        raise SystemExit(f"unet_torch: {path}: this program does not know {', '.join(sorted(unknown))}")
-    return argparse.Namespace(**dict(DEFAULTS, **config))
+    for key in set(config) - set(DEFAULTS):
+        if key not in FIXED or config[key] != FIXED[key]:
+            raise SystemExit(f"unet_torch: {path}: {key} {config[key]!r} is not in this program")
+    return argparse.Namespace(**dict(DEFAULTS, **{key: config[key] for key in set(config) & set(DEFAULTS)}))
 
 
 class TimeEmbedding(nn.Module):

@@ -19,6 +19,9 @@
 //   cannot do.
 #pragma once
 
+#include <functional>
+#include <memory>
+
 #include "kernels/tensor_ref.h"
 
 namespace imago {
@@ -93,6 +96,26 @@ struct SamplerStep {
   float y_x, y_m, y_x0, sigma;
 };
 
+/// Bytes on their way to the host, where nobody has to wait for them.
+class Download {
+ public:
+  virtual ~Download() = default;   // may be let go of at any time
+  virtual bool arrived() = 0;      // does not wait
+  virtual const void* wait() = 0;  // the bytes; valid as long as this object
+};
+
+/// Operations that were recorded once, to be run again as a whole: on the same addresses, with the same numbers.
+class Graph {
+ public:
+  virtual ~Graph() = default;
+  virtual void launch() = 0;  // ordered with the operations
+};
+
+/// How much of a device's memory is free; 0 of 0 where that says nothing, as on the host.
+struct DeviceMemory {
+  size_t free = 0, total = 0;  // bytes
+};
+
 class Backend {
  public:
   virtual ~Backend() = default;
@@ -105,7 +128,16 @@ class Backend {
   virtual void deallocate(void* p, size_t bytes) = 0;
   virtual void upload(void* device, const void* host, size_t bytes) = 0;    // ordered with the operations
   virtual void download(void* host, const void* device, size_t bytes) = 0;  // returns when they are there
+  /// download() for those who look later: returns at once, the copy is ordered with the operations.
+  virtual std::unique_ptr<Download> download_later(const void* device, size_t bytes);
   virtual void synchronize() = 0;
+  virtual DeviceMemory memory() const { return {}; }
+
+  // ---- Graphs ----
+  virtual bool has_graphs() const { return false; }
+  /// Calls `enqueue` once and records its operations instead of running them. They may not be uploads or
+  /// downloads, and all their memory must stay in place as long as the graph.
+  virtual std::unique_ptr<Graph> record_graph(const std::function<void()>& enqueue);
 
   // ---- Elementwise ----
   virtual void fill(TensorRef y, double value) = 0;      // y = value, any type
@@ -221,9 +253,6 @@ Backend* cuda_backend();
 /// The same kernels compiled for the host and emulated, thread by thread: to test and to debug them. Defined in
 /// the library imago_cuda_on_cpu.
 Backend& cuda_on_cpu_backend();
-/// Our own CUDA kernels; float32 and bfloat16. Null where there is no device or no driver. Only in builds with nvcc
-/// (IMAGO_WITH_CUDA).
-Backend* cuda_backend();
 /// Computes nothing and counts: floating-point operations and bytes, for `--plan`. See
 /// kernels/plan/plan_backend.h.
 Backend& plan_backend();

@@ -25,15 +25,14 @@ Tensor AdamW::trainable(const Tensor& flat) const {
   return flat ? flat.slice(0, {parameters_.trainable()}) : flat;
 }
 
-void AdamW::measure_gradients() {
-  ScratchSpace scratch(m_.device());
-  backend_of(m_).norm(trainable(parameters_.gradients()), norm_, scratch);
-  measured_ = true;
+void AdamW::step(double learning_rate) {
+  const AdamWStep numbers = begin_step(learning_rate);
+  upload(&numbers, step_);
+  measure_gradients();
+  update(step_);
 }
 
-void AdamW::step(double learning_rate) {
-  if (!measured_) measure_gradients();
-  measured_ = false;
+AdamWStep AdamW::begin_step(double learning_rate) {
   ++steps_;
   AdamWStep s;
   s.learning_rate = static_cast<float>(learning_rate);
@@ -45,10 +44,17 @@ void AdamW::step(double learning_rate) {
   s.correction2 = static_cast<float>(1 - std::pow(options_.beta2, static_cast<double>(steps_)));
   s.max_grad_norm = static_cast<float>(options_.max_grad_norm);
   s.ema_decay = options_.ema ? static_cast<float>(options_.ema->decay(steps_)) : 0;
-  upload(&s, step_);
+  return s;
+}
 
+void AdamW::measure_gradients() {
+  ScratchSpace scratch(m_.device());
+  backend_of(m_).norm(trainable(parameters_.gradients()), norm_, scratch);
+}
+
+void AdamW::update(const Tensor& step) {
   const bool copy = parameters_.options().compute == DType::kBFloat16;
-  backend_of(m_).adamw(trainable(parameters_.gradients()), norm_, step_, trainable(parameters_.values()),
+  backend_of(m_).adamw(trainable(parameters_.gradients()), norm_, step, trainable(parameters_.values()),
                        trainable(m_), trainable(v_), trainable(ema_),
                        copy ? trainable(parameters_.compute()) : Tensor());
 }

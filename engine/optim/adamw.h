@@ -21,11 +21,16 @@ class AdamW {
 
   AdamW(FlatParameters& parameters, const Options& options);
 
-  /// The norm of parameters.gradients() as they are now, for step(): call it only to look at the norm first.
-  void measure_gradients();
-  /// One update from parameters.gradients(), which it leaves as they are. A norm that is not finite would spread
-  /// NaN to every parameter; the caller looks at the losses and the norm before (or later, and starts again).
+  /// One update from parameters.gradients(), which it leaves as they are: begin_step, measure_gradients, update.
   void step(double learning_rate);
+
+  // The parts of it, for those who look at the norm before the update, or record the last two as a graph. A norm
+  // that is not finite would spread NaN to every parameter; the caller looks before (or later, and starts again).
+  /// Counts the step. Returns its numbers: the only part of an update that is not the same every time.
+  AdamWStep begin_step(double learning_rate);
+  void measure_gradients();
+  /// `step`: begin_step's result as bytes, uint8 [sizeof(AdamWStep)] on the device.
+  void update(const Tensor& step);
 
   /// The gradient's norm before clipping, as last measured. Waits for the device.
   double grad_norm() const;
@@ -45,7 +50,6 @@ class AdamW {
   FlatParameters& parameters_;
   Options options_;
   int64_t steps_ = 0;
-  bool measured_ = false;  // norm_ belongs to the gradients that step() will take
   Tensor m_, v_, ema_, norm_, step_;
 };
 

@@ -1,11 +1,14 @@
 #include "engine/tensor/allocator.h"
 
 #include <algorithm>
+#include <compare>
 #include <map>
 #include <memory>
 #include <mutex>
 #include <set>
 #include <unordered_map>
+#include <utility>
+#include <vector>
 
 namespace imago {
 
@@ -20,6 +23,14 @@ size_t round_up(size_t n, size_t to) {
   return (n + to - 1) / to * to;
 }
 
+constexpr int kEverybody = 0;  // the pool outside of every MemoryPool::Scope
+
+/// Where this thread's allocations on a device come from.
+int& current_pool(Device device) {
+  thread_local std::map<Device, int> pools;  // kEverybody at first
+  return pools[device];
+}
+
 std::string mib(size_t bytes) {
   return str(static_cast<int64_t>((bytes + (1 << 19)) >> 20), " MiB");
 }
@@ -31,18 +42,19 @@ class CachingAllocator final : public Allocator {
   void* allocate(size_t bytes) override {
     const std::lock_guard lock(mutex_);
     bytes = round_up(std::max<size_t>(bytes, 1), kAlignment);
-    auto fit = free_.lower_bound({bytes, nullptr});
-    if (fit == free_.end()) {
-      add_segment(bytes);
-      fit = free_.lower_bound({bytes, nullptr});
+    const int pool = current_pool(device_);
+    auto fit = free_.lower_bound({pool, bytes, nullptr});
+    if (fit == free_.end() || fit->pool != pool) {
+      add_segment(bytes, pool);
+      fit = free_.lower_bound({pool, bytes, nullptr});
     }
-    char* start = fit->second;
+    char* start = fit->start;
     free_.erase(fit);
     Block& block = blocks_.at(start);
     if (block.bytes > bytes) {  // cut off the rest
       const Block rest{block.bytes - bytes, block.segment, true};
       blocks_.emplace(start + bytes, rest);
-      free_.emplace(rest.bytes, start + bytes);
+      free_.insert({pool, rest.bytes, start + bytes});
       block.bytes = bytes;
     }
     block.free = false;
@@ -56,21 +68,22 @@ class CachingAllocator final : public Allocator {
     auto block = blocks_.find(static_cast<char*>(p));
     check(block != blocks_.end() && !block->second.free, "allocator: freed twice, or not from here");
     stats_.bytes_in_use -= static_cast<int64_t>(block->second.bytes);
+    const int pool = segments_.at(block->second.segment).pool;
     block->second.free = true;
     if (const auto next = std::next(block); next != blocks_.end() && mergeable(*block, *next)) {
-      free_.erase({next->second.bytes, next->first});
+      free_.erase({pool, next->second.bytes, next->first});
       block->second.bytes += next->second.bytes;
       blocks_.erase(next);
     }
     if (block != blocks_.begin()) {
       if (const auto before = std::prev(block); before->second.free && mergeable(*before, *block)) {
-        free_.erase({before->second.bytes, before->first});
+        free_.erase({pool, before->second.bytes, before->first});
         before->second.bytes += block->second.bytes;
         blocks_.erase(block);
         block = before;
       }
     }
-    free_.emplace(block->second.bytes, block->first);
+    free_.insert({pool, block->second.bytes, block->first});
   }
 
   MemoryStats stats() const override {
@@ -89,6 +102,16 @@ class CachingAllocator final : public Allocator {
   }
 
  private:
+  struct Segment {
+    size_t bytes;  // as taken from the device
+    int pool;
+  };
+  struct FreeBlock {  // in this order, the first of a pool that is large enough fits best
+    int pool;
+    size_t bytes;
+    char* start;
+    auto operator<=>(const FreeBlock&) const = default;
+  };
   struct Block {
     size_t bytes;
     char* segment;  // blocks merge only within the segment they were cut from
@@ -100,7 +123,24 @@ class CachingAllocator final : public Allocator {
     return a.second.segment == b.second.segment && b.second.free;
   }
 
-  void add_segment(size_t bytes) {
+  int make_pool() override {
+    const std::lock_guard lock(mutex_);
+    if (retired_.empty()) return ++pools_made_;
+    const int pool = retired_.back();
+    retired_.pop_back();
+    return pool;
+  }
+
+  void retire_pool(int pool) override {
+    const std::lock_guard lock(mutex_);
+    retired_.push_back(pool);
+  }
+
+  bool in_use(int pool) const {
+    return pool != kEverybody && std::find(retired_.begin(), retired_.end(), pool) == retired_.end();
+  }
+
+  void add_segment(size_t bytes, int pool) {
     const size_t wanted =
         bytes < kSmallRequest ? kSmallSegment : round_up(std::max(bytes, kLargeSegment), kSmallSegment);
     void* p = backend_.allocate(wanted);
@@ -109,27 +149,30 @@ class CachingAllocator final : public Allocator {
       p = backend_.allocate(wanted);
     }
     if (!p) {
+      const DeviceMemory memory = backend_.memory();
       failure("out of memory on ", name_of(device_), ": asked for ", mib(wanted), " with ",
-              mib(static_cast<size_t>(stats_.bytes_in_use)),
-              " in use; a smaller batch or resolution, or gradient checkpointing, needs less");
+              mib(static_cast<size_t>(stats_.bytes_in_use)), " in use",
+              memory.total ? str(" and ", mib(memory.free), " of ", mib(memory.total), " free") : "",
+              "; a smaller batch or resolution, or gradient checkpointing, needs less");
     }
     auto* start = static_cast<char*>(p);
-    segments_[start] = wanted;
+    segments_[start] = {wanted, pool};
     blocks_[start] = {wanted, start, true};
-    free_.emplace(wanted, start);
+    free_.insert({pool, wanted, start});
     stats_.device_allocations++;
     stats_.bytes_reserved += static_cast<int64_t>(wanted);
   }
 
   void release_free_segments() {
     for (auto s = segments_.begin(); s != segments_.end();) {
-      const auto [start, bytes] = *s;
+      const auto [start, segment] = *s;
+      const size_t bytes = segment.bytes;
       const Block& block = blocks_.at(start);
-      if (!block.free || block.bytes != bytes) {
+      if (in_use(segment.pool) || !block.free || block.bytes != bytes) {
         ++s;
         continue;
       }
-      free_.erase({bytes, start});
+      free_.erase({segment.pool, bytes, start});
       blocks_.erase(start);
       backend_.deallocate(start, bytes);
       stats_.bytes_reserved -= static_cast<int64_t>(bytes);
@@ -141,9 +184,11 @@ class CachingAllocator final : public Allocator {
   Backend& backend_;
   mutable std::mutex mutex_;
   MemoryStats stats_;
-  std::map<char*, size_t> segments_;         // start -> bytes, as taken from the device
-  std::map<char*, Block> blocks_;            // start -> block, in the order of addresses
-  std::set<std::pair<size_t, char*>> free_;  // (bytes, start): the first that is large enough fits best
+  int pools_made_ = kEverybody;
+  std::vector<int> retired_;           // pools without an owner, which keep their memory for the next
+  std::map<char*, Segment> segments_;  // by start
+  std::map<char*, Block> blocks_;      // by start, in the order of addresses
+  std::set<FreeBlock> free_;
 };
 
 }  // namespace
@@ -156,6 +201,16 @@ Allocator& allocator_of(Device device) {
   auto& allocator = allocators[static_cast<int>(device)];
   if (!allocator) allocator = std::make_unique<CachingAllocator>(device);
   return *allocator;
+}
+
+MemoryPool::MemoryPool(Device device) : device_(device), id_(allocator_of(device).make_pool()) {}
+MemoryPool::~MemoryPool() {
+  allocator_of(device_).retire_pool(id_);
+}
+MemoryPool::Scope::Scope(const MemoryPool& pool)
+    : device_(pool.device_), before_(std::exchange(current_pool(pool.device_), pool.id_)) {}
+MemoryPool::Scope::~Scope() {
+  current_pool(device_) = before_;
 }
 
 ScratchSpace::~ScratchSpace() {

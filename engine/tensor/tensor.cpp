@@ -71,6 +71,16 @@ Tensor Tensor::slice(int64_t offset, const Shape& shape) const {
   return make_tensor(impl_->storage, impl_->byte_offset + bytes, shape, dtype(), device());
 }
 
+Tensor Tensor::reinterpret(int64_t byte_offset, const Shape& shape, DType dtype) const {
+  const size_t bytes = static_cast<size_t>(shape.numel()) * size_of(dtype);
+  check(byte_offset >= 0 && static_cast<size_t>(byte_offset) % size_of(dtype) == 0 &&
+            static_cast<size_t>(byte_offset) + bytes <= ref().bytes(),
+        "reinterpret: ", shape.to_string(), " of ", name_of(dtype), " at byte ", byte_offset,
+        " does not fit in ", ref().bytes(), " bytes");
+  return make_tensor(impl_->storage, impl_->byte_offset + static_cast<size_t>(byte_offset), shape, dtype,
+                     device());
+}
+
 Tensor Tensor::detach() const {
   return view(shape());
 }
@@ -126,6 +136,33 @@ Tensor from_host(const void* host, const Shape& shape, DType dtype, Device devic
   Tensor t = empty(shape, dtype, device);
   upload(host, t);
   return t;
+}
+
+namespace {
+
+template <class T>
+std::vector<double> widened(const Tensor& x) {
+  const std::vector<T> host = to_vector<T>(x);
+  return {host.begin(), host.end()};
+}
+
+}  // namespace
+
+std::vector<double> to_doubles(const Tensor& x) {
+  switch (x.dtype()) {
+    case DType::kFloat32: return widened<float>(x);
+    case DType::kBFloat16: return widened<bf16>(x);
+    case DType::kFloat64: return to_vector<double>(x);
+    default: failure("to_doubles: ", name_of(x.dtype()), " is no float type");
+  }
+}
+
+Tensor from_doubles(const std::vector<double>& host, const Shape& shape, DType dtype, Device device) {
+  switch (dtype) {
+    case DType::kFloat32: return from_vector(std::vector<float>(host.begin(), host.end()), shape, device);
+    case DType::kFloat64: return from_vector(host, shape, device);
+    default: failure("from_doubles: expected float32 or float64, not ", name_of(dtype));
+  }
 }
 
 void upload(const void* host, const Tensor& x) {

@@ -42,6 +42,8 @@ class Tensor {
   Tensor view(const Shape& shape) const;
   /// `shape` from element `offset` on, in the same storage.
   Tensor slice(int64_t offset, const Shape& shape) const;
+  /// The bytes from `byte_offset` on as elements of another type, in the same storage.
+  Tensor reinterpret(int64_t byte_offset, const Shape& shape, DType dtype) const;
   /// The same elements, cut off from the tape.
   Tensor detach() const;
 
@@ -87,6 +89,10 @@ std::vector<T> to_vector(const Tensor& x) {
   to_host(x, host.data());
   return host;
 }
+
+/// The elements of a tensor of any float type, and back: rounded once.
+std::vector<double> to_doubles(const Tensor& x);
+Tensor from_doubles(const std::vector<double>& host, const Shape& shape, DType dtype, Device device);
 
 /// Overwrites x's elements from host memory.
 void upload(const void* host, const Tensor& x);

@@ -2,7 +2,6 @@
 #include "kernels/cuda/cuda_backend.h"
 
 #include <algorithm>
-#include <cstring>
 #include <memory>
 
 #include "kernels/cuda/attention.h"
@@ -10,6 +9,7 @@
 #include "kernels/cuda/diffusion.h"
 #include "kernels/cuda/elementwise.h"
 #include "kernels/cuda/embedding.h"
+#include "kernels/cuda/graph.h"
 #include "kernels/cuda/group_norm.h"
 #include "kernels/cuda/optimizer.h"
 #include "kernels/cuda/resample.h"
@@ -43,34 +43,7 @@ void cuda_failure(cudaError_t error, const char* call) {
       " MiB are free; use a smaller batch, a smaller model or bfloat16, or end other programs on this GPU");
 }
 
-// ---- Memory ----
-
-StagedUpload::~StagedUpload() {
-  for (Slot& slot : slots_) {
-    if (slot.copied) cudaEventDestroy(slot.copied);
-    if (slot.pinned) cudaFreeHost(slot.pinned);
-  }
-}
-
-void StagedUpload::operator()(cudaStream_t stream, void* device, const void* host, size_t bytes) {
-  const std::lock_guard lock(mutex_);
-  for (size_t done = 0; done < bytes;) {
-    Slot& slot = slots_[next_];
-    next_ = (next_ + 1) % slots_.size();
-    if (!slot.pinned) {
-      IMAGO_CUDA(cudaEventCreateWithFlags(&slot.copied, cudaEventDisableTiming));
-      IMAGO_CUDA(cudaMallocHost(&slot.pinned, kChunk));
-    } else {
-      IMAGO_CUDA(cudaEventSynchronize(slot.copied));
-    }
-    const size_t n = std::min(kChunk, bytes - done);
-    std::memcpy(slot.pinned, static_cast<const char*>(host) + done, n);
-    IMAGO_CUDA(
-        cudaMemcpyAsync(static_cast<char*>(device) + done, slot.pinned, n, cudaMemcpyHostToDevice, stream));
-    IMAGO_CUDA(cudaEventRecord(slot.copied, stream));
-    done += n;
-  }
-}
+// ---- The device ----
 
 CudaBackend::CudaBackend(int device) {
   IMAGO_CUDA(cudaSetDevice(device));
@@ -97,10 +70,12 @@ const char* CudaBackend::name() const {
 #endif
 }
 
-std::array<size_t, 2> CudaBackend::memory() const {
-  size_t free = 0, total = 0;
-  IMAGO_CUDA(cudaMemGetInfo(&free, &total));
-  return {free, total};
+// ---- Memory ----
+
+DeviceMemory CudaBackend::memory() const {
+  DeviceMemory m;
+  IMAGO_CUDA(cudaMemGetInfo(&m.free, &m.total));
+  return m;
 }
 
 void* CudaBackend::allocate(size_t bytes) {
@@ -119,16 +94,37 @@ void CudaBackend::deallocate(void* p, size_t) {
 }
 
 void CudaBackend::upload(void* device, const void* host, size_t bytes) {
+  check(!recording_, "cuda: an upload while operations are being recorded");
   staged_upload_(gpu_.stream, device, host, bytes);
 }
 
 void CudaBackend::download(void* host, const void* device, size_t bytes) {
+  check(!recording_, "cuda: a download while operations are being recorded");
   if (bytes) IMAGO_CUDA(cudaMemcpyAsync(host, device, bytes, cudaMemcpyDeviceToHost, gpu_.stream));
   synchronize();
 }
 
+std::unique_ptr<Download> CudaBackend::download_later(const void* device, size_t bytes) {
+  return start_download(landing_buffers_, gpu_.stream, device, bytes);
+}
+
 void CudaBackend::synchronize() {
   IMAGO_CUDA(cudaStreamSynchronize(gpu_.stream));
+}
+
+// ---- Graphs ----
+
+std::unique_ptr<Graph> CudaBackend::record_graph(const std::function<void()>& enqueue) {
+  recording_ = true;
+  std::unique_ptr<Graph> graph;
+  try {
+    graph = capture_stream(gpu_.stream, enqueue);
+  } catch (...) {
+    recording_ = false;
+    throw;
+  }
+  recording_ = false;
+  return graph;
 }
 
 // ---- Elementwise ----

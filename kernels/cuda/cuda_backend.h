@@ -1,31 +1,11 @@
 // The GPU as a Backend: one device, one stream, our own kernels.
 #pragma once
 
-#include <array>
-#include <mutex>
-
 #include "kernels/backend.h"
 #include "kernels/cuda/gpu.h"
+#include "kernels/cuda/transfer.h"
 
 namespace imago::IMAGO_CUDA_NAMESPACE {
-
-/// Copies host memory to the device in stream order through two pinned buffers, so that the caller may reuse
-/// its memory at once and the copy of one chunk overlaps the filling of the next.
-class StagedUpload {
- public:
-  ~StagedUpload();
-  void operator()(cudaStream_t stream, void* device, const void* host, size_t bytes);
-
- private:
-  static constexpr size_t kChunk = 4 << 20;  // bytes: long enough to run at PCIe's full rate
-  struct Slot {
-    void* pinned = nullptr;
-    cudaEvent_t copied = nullptr;  // the device has read the buffer
-  };
-  std::array<Slot, 2> slots_;
-  int next_ = 0;
-  std::mutex mutex_;
-};
 
 /// Every operation of kernels/backend.h in float32 and bfloat16, by the launchers of this folder. Operations
 /// return as soon as they are enqueued; download() and synchronize() wait.
@@ -35,9 +15,6 @@ class CudaBackend : public Backend {
   ~CudaBackend() override;
 
   const Gpu& gpu() const { return gpu_; }
-  /// Bytes free and in total on the device, for messages.
-  std::array<size_t, 2> memory() const;
-
   const char* name() const override;  // "cuda", or "cuda_on_cpu" where the kernels run in emulation
   bool supports(DType activations) const override {
     return activations == DType::kFloat32 || activations == DType::kBFloat16;
@@ -47,7 +24,12 @@ class CudaBackend : public Backend {
   void deallocate(void* p, size_t bytes) override;
   void upload(void* device, const void* host, size_t bytes) override;
   void download(void* host, const void* device, size_t bytes) override;
+  std::unique_ptr<Download> download_later(const void* device, size_t bytes) override;
   void synchronize() override;
+  DeviceMemory memory() const override;
+
+  bool has_graphs() const override { return true; }
+  std::unique_ptr<Graph> record_graph(const std::function<void()>& enqueue) override;
 
   void fill(TensorRef y, double value) override;
   void copy(ConstTensorRef x, TensorRef y) override;
@@ -104,7 +86,9 @@ class CudaBackend : public Backend {
   Gpu gpu_;  // tests pretend to have fewer multiprocessors or an older device
 
  private:
+  bool recording_ = false;
   StagedUpload staged_upload_;
+  std::shared_ptr<LandingBuffers> landing_buffers_ = std::make_shared<LandingBuffers>();
 };
 
 }  // namespace imago::IMAGO_CUDA_NAMESPACE

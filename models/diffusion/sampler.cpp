@@ -5,6 +5,7 @@
 
 #include "engine/ops/elementwise.h"
 #include "engine/random/streams.h"
+#include "engine/tensor/recorded_work.h"
 #include "models/diffusion/thresholding.h"
 
 namespace imago {
@@ -39,11 +40,17 @@ void check_request(const UNet& model, const SampleRequest& r) {
         "include 0");
 }
 
-// The pictures of one batch, from noise to the end.
+// The pictures of one batch, from noise to the end. The network is the same work in every step, and recorded.
 class Batch {
  public:
-  Batch(UNet& model, const Scheduler& scheduler, const SampleRequest& request, int64_t first, int64_t count)
-      : model_(model), scheduler_(scheduler), request_(request), first_(first), count_(count) {
+  Batch(UNet& model, const Scheduler& scheduler, const SampleRequest& request, const MemoryPool& memory,
+        int64_t first, int64_t count)
+      : model_(model),
+        scheduler_(scheduler),
+        request_(request),
+        first_(first),
+        count_(count),
+        network_(request.device, memory) {
     const auto begin = request.ids.begin() + first;
     ids_ = from_vector(std::vector<int64_t>(begin, begin + count), {count}, request.device);  // [B]
     if (request.class_labels) labels_ = rows_of(request.class_labels);
@@ -57,10 +64,8 @@ class Batch {
     return x;
   }
 
-  Tensor step(const Tensor& x, int i) const {  // x [B,H,W,C]
-    const std::vector<int> times(static_cast<size_t>(count_), scheduler_.timesteps()[i]);
-    const Tensor t = timesteps_tensor(model_.config(), times, request_.device);  // [B]
-    const Tensor m = model_.forward(cast(x, request_.activations), t, labels_);  // [B,H,W,C]
+  Tensor step(const Tensor& x, int i) {  // x [B,H,W,C]
+    const Tensor m = predict(x, scheduler_.timesteps()[i]);
     const SamplerStep s = scheduler_.step(i);
     const RandomKey key{request_.seed, stream(Purpose::kSampleNoise, static_cast<uint32_t>(i)), ids_};
     if (scheduler_.config().thresholding) return thresholded(x, m, s, key);
@@ -70,6 +75,17 @@ class Batch {
   }
 
  private:
+  Tensor predict(const Tensor& x, int t) {  // x [B,H,W,C]
+    if (!input_) {
+      input_ = empty(x.shape(), request_.activations, request_.device);           // [B,H,W,C]
+      times_ = empty({count_}, timestep_type(model_.config()), request_.device);  // [B]
+    }
+    backend_of(x).copy(x, input_);
+    upload_timesteps(model_.config(), std::vector<int>(static_cast<size_t>(count_), t), times_);
+    network_.run([this] { output_ = model_.forward(input_, times_, labels_); });
+    return output_;  // [B,H,W,C]
+  }
+
   Tensor thresholded(const Tensor& x, const Tensor& m, const SamplerStep& s, const RandomKey& key) const {
     Tensor z;
     if (s.sigma != 0) {
@@ -91,6 +107,8 @@ class Batch {
   const SampleRequest& request_;
   int64_t first_, count_;
   Tensor ids_, labels_;
+  Tensor input_, times_, output_;  // of the network, in place from step to step
+  RecordedWork network_;
 };
 
 }  // namespace
@@ -110,9 +128,10 @@ Tensor sample(UNet& model, const Scheduler& scheduler, const SampleRequest& requ
   const int64_t batches = (n + request.batch_size - 1) / request.batch_size,
                 total = batches * scheduler.steps();
   int64_t done = 0;
+  const MemoryPool memory(request.device);
   for (int64_t first = 0; first < n; first += request.batch_size) {
     const int64_t count = std::min<int64_t>(request.batch_size, n - first);
-    const Batch batch(model, scheduler, request, first, count);
+    Batch batch(model, scheduler, request, memory, first, count);
     Tensor x = batch.start(picture);  // [B,H,W,C]
     for (int i = 0; i < scheduler.steps(); ++i) {
       x = batch.step(x, i);
@@ -125,7 +144,7 @@ Tensor sample(UNet& model, const Scheduler& scheduler, const SampleRequest& requ
 
 std::vector<uint8_t> to_pixels(const Tensor& x) {
   std::vector<uint8_t> pixels;
-  for (double value : to_vector<double>(cast(x, DType::kFloat64))) {
+  for (double value : to_doubles(x)) {
     const auto unit = std::clamp(static_cast<float>(value) / 2 + 0.5f, 0.0f, 1.0f);
     pixels.push_back(std::isnan(unit) ? 0 : static_cast<uint8_t>(std::nearbyint(unit * 255)));
   }

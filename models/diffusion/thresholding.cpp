@@ -17,16 +17,12 @@ double quantile(std::vector<double> values, double q) {
   return values[low] + (at - static_cast<double>(low)) * (values[high] - values[low]);
 }
 
-std::vector<double> host_doubles(const Tensor& x) {
-  return to_vector<double>(cast(x, DType::kFloat64));
-}
-
 }  // namespace
 
 Tensor thresholded_step(const Tensor& x, const Tensor& m, const Tensor& z, const SamplerStep& s, double ratio,
                         double max) {
-  const std::vector<double> xs = host_doubles(x), ms = host_doubles(m);
-  const std::vector<double> zs = z ? host_doubles(z) : std::vector<double>(xs.size());
+  const std::vector<double> xs = to_doubles(x), ms = to_doubles(m);
+  const std::vector<double> zs = z ? to_doubles(z) : std::vector<double>(xs.size());
   const size_t pictures = static_cast<size_t>(x.dim(0)), size = xs.size() / pictures;
   std::vector<double> ys(xs.size());
   for (size_t n = 0; n < pictures; ++n) {
@@ -42,7 +38,7 @@ Tensor thresholded_step(const Tensor& x, const Tensor& m, const Tensor& z, const
       ys[at] = s.y_x * xs[at] + s.y_m * ms[at] + s.y_x0 * clamped + s.sigma * zs[at];
     }
   }
-  return cast(from_vector(ys, x.shape(), x.device()), x.dtype());  // [N,H,W,C]
+  return from_doubles(ys, x.shape(), x.dtype(), x.device());  // [N,H,W,C]
 }
 
 }  // namespace imago

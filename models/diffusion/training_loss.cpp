@@ -49,36 +49,46 @@ float TrainingLoss::weight_of(int t) const {
   failure("no such prediction type");
 }
 
-TrainingLossResult TrainingLoss::operator()(UNet& model, const TrainingBatch& batch) const {
+SampleNumbers TrainingLoss::draw(const std::vector<int64_t>& sample_ids) const {
+  SampleNumbers numbers;
+  numbers.ids = sample_ids;
+  for (int64_t id : sample_ids) {
+    const int t = timestep_of(id);
+    const auto c = coefficients_of(schedule_.alpha_bar(t), config_.prediction_type);
+    numbers.timesteps.push_back(t);
+    numbers.coefficients.insert(numbers.coefficients.end(), c.begin(), c.end());
+    numbers.weights.push_back(weight_of(t));
+  }
+  return numbers;
+}
+
+TrainingBatch TrainingLoss::batch(const UNetConfig& model, const Tensor& pictures,
+                                  const std::vector<int64_t>& sample_ids) const {
+  const SampleNumbers numbers = draw(sample_ids);
+  const auto n = static_cast<int64_t>(sample_ids.size());
+  const Device device = pictures.device();
+  return {pictures,
+          from_vector(numbers.ids, {n}, device),
+          timesteps_tensor(model, numbers.timesteps, device),
+          from_vector(numbers.coefficients, {n, 4}, device),
+          from_vector(numbers.weights, {n}, device),
+          {}};
+}
+
+Tensor TrainingLoss::operator()(UNet& model, const TrainingBatch& batch) const {
   const Tensor& x0 = batch.pictures;  // [N,H,W,C]
-  const Device device = x0.device();
-  const int64_t n = x0.dim(0);
-  check(static_cast<int64_t>(batch.sample_ids.size()) == n, "training loss: one sample id per picture");
+  check(batch.ids.shape() == Shape{x0.dim(0)}, "training loss: one sample id per picture");
   if (model.config().time_embedding_type == "fourier")
     bad_input(
         "time_embedding_type \"fourier\" divides by the time and cannot be trained with DDPM, whose times "
         "include 0");
-
-  std::vector<int> times;
-  std::vector<float> coefficients, weights;
-  for (int64_t id : batch.sample_ids) {
-    const int t = timestep_of(id);
-    const auto c = coefficients_of(schedule_.alpha_bar(t), config_.prediction_type);
-    times.push_back(t);
-    coefficients.insert(coefficients.end(), c.begin(), c.end());
-    weights.push_back(weight_of(t));
-  }
   const DType exact = options_.activations == DType::kFloat64 ? DType::kFloat64 : DType::kFloat32;
-  const Tensor ids = from_vector(batch.sample_ids, {n}, device);  // [N]
-  const RandomKey key{options_.seed, stream(Purpose::kNoise), ids};
-  const Tensor xt = empty(x0.shape(), options_.activations, device);  // [N,H,W,C]
-  const Tensor target = empty(x0.shape(), exact, device);             // [N,H,W,C]
-  backend_of(device).q_sample(x0, from_vector(coefficients, {n, 4}, device), key, xt, target);
-
-  const Tensor prediction =
-      model.forward(xt, timesteps_tensor(model.config(), times, device), batch.class_labels);
-  const Tensor loss = mse_loss(prediction, target, cast(from_vector(weights, {n}, device), exact));  // [N]
-  return {loss, std::move(times)};
+  const RandomKey key{options_.seed, stream(Purpose::kNoise), batch.ids};
+  const Tensor xt = empty(x0.shape(), options_.activations, x0.device());  // [N,H,W,C]
+  const Tensor target = empty(x0.shape(), exact, x0.device());             // [N,H,W,C]
+  backend_of(x0).q_sample(x0, batch.coefficients, key, xt, target);
+  const Tensor prediction = model.forward(xt, batch.timesteps, batch.class_labels);  // [N,H,W,C]
+  return mse_loss(prediction, target, cast(batch.weights, exact));                   // [N]
 }
 
 }  // namespace imago

@@ -15,16 +15,22 @@ enum class LossWeighting {
   kMinSnr,  // Hang 2023: epsilon min(S,g)/S, sample min(S,g), v min(S,g)/(S+1)
 };
 
-/// One micro-batch.
-struct TrainingBatch {
-  Tensor pictures;                  // [N,H,W,C] uint8 (scaled to [-1,1] on the way) or float32 in [-1,1]
-  std::vector<int64_t> sample_ids;  // [N] global sample numbers: what the time and the noise are functions of
-  Tensor class_labels;              // as UNet::forward wants them, or undefined
+/// What the loss takes of its samples' numbers, on the host.
+struct SampleNumbers {
+  std::vector<int64_t> ids;         // [N] global sample numbers: what times and noise are functions of
+  std::vector<int> timesteps;       // [N]
+  std::vector<float> coefficients;  // [N,4], for Backend::q_sample
+  std::vector<float> weights;       // [N]
 };
 
-struct TrainingLossResult {
-  Tensor loss;                 // [N] float32 (float64), one per picture: ready for backward()
-  std::vector<int> timesteps;  // [N], on the host
+/// A micro-batch, on the device: pictures, and SampleNumbers in the types that the model wants.
+struct TrainingBatch {
+  Tensor pictures;      // [N,H,W,C] uint8 (scaled to [-1,1] on the way) or float32 in [-1,1]
+  Tensor ids;           // [N] int64
+  Tensor timesteps;     // [N] as UNet::forward wants them
+  Tensor coefficients;  // [N,4] float32
+  Tensor weights;       // [N] float32
+  Tensor class_labels;  // as UNet::forward wants them, or undefined
 };
 
 /// x_t = sqrt(ab) x_0 + sqrt(1-ab) e; the target is e, x_0 or v = sqrt(ab) e - sqrt(1-ab) x_0.
@@ -38,10 +44,17 @@ class TrainingLoss {
   };
   TrainingLoss(const SchedulerConfig& config, const Options& options);
 
-  /// Draws times and noise, runs the model and compares. A function of (seed, sample_ids, pictures, weights)
-  /// alone. backward(result.loss, dy) with dy = 1/N each gives the gradients of the mean. Dropout drops where
-  /// a DropoutScope is alive.
-  TrainingLossResult operator()(UNet& model, const TrainingBatch& batch) const;
+  /// Draws the times, and what follows from them.
+  SampleNumbers draw(const std::vector<int64_t>& sample_ids) const;
+  /// The same on the pictures' device, as a batch without class labels.
+  TrainingBatch batch(const UNetConfig& model, const Tensor& pictures,
+                      const std::vector<int64_t>& sample_ids) const;
+
+  /// Draws the noise, runs the model and compares: the loss [N], float32 (float64), one per picture. A function of
+  /// (seed, batch, weights) alone, and nothing but operations of the device: it can be recorded as a graph.
+  /// backward(loss, dy) with dy = 1/N each gives the gradients of the mean. Dropout drops where a DropoutScope is
+  /// alive.
+  Tensor operator()(UNet& model, const TrainingBatch& batch) const;
 
   /// t of a sample, uniform in 0 .. T-1.
   int timestep_of(int64_t sample_id) const;

@@ -9,28 +9,20 @@
 
 namespace imago {
 
-/// What a pass needs, on the device.
-struct MicroBatch {
-  TrainingBatch batch;
-  Tensor ids;    // [N] int64: batch.sample_ids, for dropout
-  Tensor dloss;  // [N] float32: what each picture's loss counts, 1 / (N * gradient_accumulation_steps)
-};
-
-/// Computes the losses and adds their gradients to those of the model's parameters. A function of (seed,
-/// batch, weights) alone: it can be run again.
-TrainingLossResult run_micro_batch(UNet& model, const TrainingLoss& loss, const MicroBatch& micro_batch,
-                                   uint64_t seed);
+/// Computes the losses [N] and adds their gradients to those of the model's parameters; dloss [N] says what each
+/// picture's loss counts. A function of (seed, batch, weights) alone: it can be run again.
+Tensor run_micro_batch(UNet& model, const TrainingLoss& loss, const TrainingBatch& batch, const Tensor& dloss,
+                       uint64_t seed);
 
 /// Where a value that is not finite first appeared.
 struct NonFiniteValue {
   std::string layer, op;  // "down_blocks.0.resnets.1.conv1", "conv2d backward"
   int picture = -1;       // within the batch; -1: of no single picture (a parameter's gradient)
-  int timestep = -1;      // of that picture
 };
 
 /// Runs the batch again under observation. Returns false, and leaves `found`, where everything is finite. The
 /// gradients of `parameters` are spoiled afterwards.
 bool find_non_finite(UNet& model, FlatParameters& parameters, const TrainingLoss& loss,
-                     const MicroBatch& micro_batch, uint64_t seed, NonFiniteValue& found);
+                     const TrainingBatch& batch, const Tensor& dloss, uint64_t seed, NonFiniteValue& found);
 
 }  // namespace imago

@@ -9,25 +9,11 @@
 #include "engine/tensor/allocator.h"
 #include "kernels/plan/plan_backend.h"
 #include "models/trainer/micro_batch.h"
+#include "models/trainer/step_inputs.h"
 
 namespace imago {
 
 namespace {
-
-MicroBatch empty_micro_batch(const TrainConfig& c) {
-  const int64_t n = c.batch_size;
-  MicroBatch m;
-  m.batch.pictures = empty({n, c.height, c.width, c.unet.in_channels}, DType::kUInt8, Device::kPlan);
-  for (int64_t i = 0; i < n; ++i) m.batch.sample_ids.push_back(i);
-  m.ids = from_vector(m.batch.sample_ids, {n}, Device::kPlan);
-  m.dloss = empty({n}, DType::kFloat32, Device::kPlan);
-  if (c.unet.class_embed_type == "identity")
-    m.batch.class_labels = empty({n, c.unet.time_width()}, DType::kFloat32, Device::kPlan);
-  else if (c.unet.takes_class_labels())
-    m.batch.class_labels =
-        class_labels_tensor(c.unet, std::vector<int>(static_cast<size_t>(n), 0), Device::kPlan);
-  return m;
-}
 
 /// Parameters by the layer that owns them.
 std::map<std::string, int64_t> parameters_by_layer(const FlatParameters& parameters) {
@@ -40,7 +26,7 @@ std::map<std::string, int64_t> parameters_by_layer(const FlatParameters& paramet
 /// One forward pass, watched: an operation's cost is what was counted since the one before it. Consecutive
 /// operations of a layer are one row.
 std::vector<PlanLayer> watch_forward(UNet& model, const FlatParameters& parameters, const TrainConfig& c,
-                                     const MicroBatch& m) {
+                                     const TrainingBatch& batch) {
   std::map<std::string, int64_t> owned = parameters_by_layer(parameters);
   std::vector<PlanLayer> layers;
   std::string last;
@@ -56,11 +42,9 @@ std::vector<PlanLayer> watch_forward(UNet& model, const FlatParameters& paramete
     reset_plan_counts();
   });
   const NoGrad no_grad;  // and with that no gradient checkpointing
-  const Tensor x = empty(m.batch.pictures.shape(), c.compute, Device::kPlan);  // [N,H,W,C]
-  const Tensor t =
-      timesteps_tensor(c.unet, std::vector<int>(static_cast<size_t>(c.batch_size), 0), Device::kPlan);
+  const Tensor x = empty(batch.pictures.shape(), c.compute, Device::kPlan);  // [N,H,W,C]
   reset_plan_counts();
-  model.forward(x, t, m.batch.class_labels);
+  model.forward(x, batch.timesteps, batch.class_labels);
   std::erase_if(layers, [](const PlanLayer& l) { return l.flops == 0 && l.parameters == 0; });  // reshapes
   return layers;
 }
@@ -112,6 +96,9 @@ TrainingPlan plan_training(const TrainConfig& config) {
   AdamW optimizer(parameters, c.optimizer);
   const TrainingLoss loss(c.scheduler, {c.seed, c.compute, c.weighting, c.snr_gamma});
 
+  const StepInputs inputs(c);
+  const Tensor dloss = empty({c.batch_size}, DType::kFloat32, Device::kPlan);  // [N]
+
   TrainingPlan plan;
   plan.parameters = parameters.count();
   plan.tensors = static_cast<int64_t>(parameters.entries().size());
@@ -120,14 +107,14 @@ TrainingPlan plan_training(const TrainConfig& config) {
   plan.gradients = flat * 4;
   plan.moments = flat * 8;
   plan.ema = c.optimizer.ema ? flat * 4 : 0;
-  plan.layers = watch_forward(model, parameters, c, empty_micro_batch(c));
+  plan.layers = watch_forward(model, parameters, c, inputs.batch(0));
   for (const PlanLayer& layer : plan.layers) plan.forward_flops += layer.flops;
   Allocator& allocator = allocator_of(Device::kPlan);
   const int64_t before = allocator.stats().bytes_in_use;
   allocator.reset_peak();
   reset_plan_counts();
   for (int i = 0; i < c.gradient_accumulation_steps; ++i)
-    run_micro_batch(model, loss, empty_micro_batch(c), c.seed);
+    run_micro_batch(model, loss, inputs.batch(i), dloss, c.seed);
   optimizer.step(c.learning_rate);
   plan.step_flops = plan_counts().total.flops / c.pictures_per_step();
   plan.activations = allocator.stats().peak_bytes - before;

@@ -11,15 +11,30 @@ namespace imago {
 
 namespace {
 
-constexpr int kStepsBetweenLooks = 16;  // where looking means waiting for a device
+constexpr int kStepsInFlight = 16;  // where looking means waiting for a device
 
 double now() {
   return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
 }
 
-int steps_between_looks(const TrainConfig& config) {
-  if (config.steps_between_looks > 0) return config.steps_between_looks;
-  return config.device == Device::kCpu || config.device == Device::kReference ? 1 : kStepsBetweenLooks;
+void check_channels(const UNetConfig& unet) {
+  if (unet.in_channels != 1 && unet.in_channels != 3)
+    bad_input("in_channels is ", unet.in_channels, ": pictures have 1 channel (grey) or 3 (colour)");
+  if (unet.out_channels != unet.in_channels)
+    bad_input("out_channels is ", unet.out_channels, " and in_channels ", unet.in_channels,
+              ": a model that predicts noise gives out what it takes in");
+}
+
+int steps_in_flight(const TrainConfig& config) {
+  if (config.steps_in_flight > 0) return config.steps_in_flight;
+  return config.device == Device::kCpu || config.device == Device::kReference ? 1 : kStepsInFlight;
+}
+
+TrainConfig validated(TrainConfig config) {
+  check_channels(config.unet);
+  config.unet.check_resolution(config.height, config.width, "--resolution");
+  config.steps_in_flight = steps_in_flight(config);
+  return config;
 }
 
 LoaderOptions loader_options(const TrainConfig& c) {
@@ -37,25 +52,17 @@ LoaderOptions loader_options(const TrainConfig& c) {
   return o;
 }
 
-void check_channels(const UNetConfig& unet) {
-  if (unet.in_channels != 1 && unet.in_channels != 3)
-    bad_input("in_channels is ", unet.in_channels, ": pictures have 1 channel (grey) or 3 (colour)");
-  if (unet.out_channels != unet.in_channels)
-    bad_input("out_channels is ", unet.out_channels, " and in_channels ", unet.in_channels,
-              ": a model that predicts noise gives out what it takes in");
-}
-
 }  // namespace
 
 Trainer::Trainer(const TrainConfig& config, std::shared_ptr<const Dataset> data)
-    : config_(config),
+    : config_(validated(config)),
       data_(std::move(data)),
       learning_rate_(config.lr_scheduler, config.learning_rate, config.lr_warmup_steps,
-                     config.max_train_steps) {
-  check_channels(config_.unet);
-  config_.unet.check_resolution(config_.height, config_.width, "--resolution");
-  config_.steps_between_looks = imago::steps_between_looks(config_);
-  check_labels();
+                     config.max_train_steps),
+      inputs_(config_),
+      step_memory_(config_.device),
+      recorded_step_(config_.device, step_memory_) {
+  check_model();
   model_ = std::make_unique<UNet>(config_.unet);
   model_->set_gradient_checkpointing(config_.gradient_checkpointing);
   parameters_ = std::make_unique<FlatParameters>(
@@ -68,9 +75,7 @@ Trainer::Trainer(const TrainConfig& config, std::shared_ptr<const Dataset> data)
   const float share = 1 / static_cast<float>(config_.pictures_per_step());
   dloss_ = from_vector(std::vector<float>(static_cast<size_t>(config_.batch_size), share),
                        {config_.batch_size}, config_.device);
-  losses_ =
-      zeros({config_.steps_between_looks, config_.pictures_per_step()}, DType::kFloat32, config_.device);
-  grad_norms_ = zeros({config_.steps_between_looks}, DType::kFloat32, config_.device);
+  results_ = zeros({config_.pictures_per_step() + 1}, DType::kFloat32, config_.device);
   initialize();
 }
 
@@ -89,8 +94,15 @@ void Trainer::initialize() {
   seek(0);
 }
 
-void Trainer::check_labels() const {
+/// That the model's tables have rows for the times and the classes that it will see.
+void Trainer::check_model() const {
   const UNetConfig& u = config_.unet;
+  if (u.time_embedding_type == "learned" &&
+      *u.num_train_timesteps < config_.scheduler.noise.num_train_timesteps)
+    bad_input("num_train_timesteps of the model is ", *u.num_train_timesteps,
+              ": its time embedding has too few rows "
+              "for a noise schedule of ",
+              config_.scheduler.noise.num_train_timesteps, " steps");
   if (!u.takes_class_labels()) return;
   const auto classes = static_cast<int64_t>(data_->class_names().size());
   if (u.class_embed_type == "identity")
@@ -106,76 +118,91 @@ void Trainer::seek(int64_t step) {
   loader_->seek(0, step * config_.gradient_accumulation_steps);
 }
 
-MicroBatch Trainer::next_micro_batch() {
-  const Batch& b = loader_->next();
-  MicroBatch m;
-  m.batch.pictures = from_host(b.pixels.data(), {b.size, b.height, b.width, b.channels}, DType::kUInt8,
-                               config_.device);  // [N,H,W,C]
-  m.batch.sample_ids = b.ids;
-  m.ids = from_vector(b.ids, {b.size}, config_.device);  // [N]
-  m.dloss = dloss_;                                      // [N]
-  if (config_.unet.takes_class_labels())
-    m.batch.class_labels = class_labels_tensor(config_.unet, b.labels, config_.device);
-  return m;
-}
-
 int64_t Trainer::epochs_after(int64_t step) const {
   return step * config_.gradient_accumulation_steps / loader_->batches_per_epoch();
+}
+
+/// What is known of a step before it is computed.
+MetricsRow Trainer::begin_row(int64_t step) const {
+  MetricsRow row;
+  row.step = step + 1;
+  row.epoch = epochs_after(step);
+  row.pictures = (step + 1) * config_.pictures_per_step();
+  row.learning_rate = learning_rate_.at(step);
+  if (config_.optimizer.ema) row.ema_decay = config_.optimizer.ema->decay(step + 1);
+  return row;
+}
+
+/// The pictures and numbers of the step after `step` updates, on the device.
+void Trainer::load_inputs(int64_t step) {
+  for (int i = 0; i < config_.gradient_accumulation_steps; ++i) inputs_.set_batch(i, loader_->next(), *loss_);
+  inputs_.set_update(optimizer_->begin_step(learning_rate_.at(step)));
+  inputs_.upload();
+}
+
+/// From inputs_ to gradients and results_.
+void Trainer::compute_gradients() {
+  Backend& backend = backend_of(config_.device);
+  parameters_->zero_gradients();
+  for (int i = 0; i < config_.gradient_accumulation_steps; ++i) {
+    const Tensor losses = run_micro_batch(*model_, *loss_, inputs_.batch(i), dloss_, config_.seed);  // [N]
+    backend.copy(losses, results_.slice(i * config_.batch_size, {config_.batch_size}));
+  }
+  optimizer_->measure_gradients();
+  backend.copy(optimizer_->grad_norm_on_device(), results_.slice(config_.pictures_per_step(), {1}));
 }
 
 std::vector<MetricsRow> Trainer::step() {
   clock_ = now();
   const int64_t step = steps_done();
-  const int accumulation = config_.gradient_accumulation_steps;
-  const auto slot = static_cast<int64_t>(pending_.size());
-  Pending p;
-  p.row.step = step + 1;
-  p.row.epoch = epochs_after(step);
-  p.row.pictures = (step + 1) * config_.pictures_per_step();
-  p.row.learning_rate = learning_rate_.at(step);
-  if (config_.optimizer.ema) p.row.ema_decay = config_.optimizer.ema->decay(step + 1);
-
-  Backend& backend = backend_of(config_.device);
-  parameters_->zero_gradients();
-  for (int i = 0; i < accumulation; ++i) {
-    const TrainingLossResult result = run_micro_batch(*model_, *loss_, next_micro_batch(), config_.seed);
-    const int64_t at = (slot * accumulation + i) * config_.batch_size;
-    backend.copy(result.loss, losses_.slice(at, {config_.batch_size}));
-    p.timesteps.insert(p.timesteps.end(), result.timesteps.begin(), result.timesteps.end());
-  }
-  optimizer_->measure_gradients();
-  backend.copy(optimizer_->grad_norm_on_device(), grad_norms_.slice(slot, {1}));
-  pending_.push_back(std::move(p));
-
+  const auto remember = [&] {
+    pending_.push_back({begin_row(step), inputs_.timesteps(),
+                        backend_of(config_.device).download_later(results_.data(), results_.ref().bytes())});
+  };
+  load_inputs(step);
   std::vector<MetricsRow> rows;
-  if (config_.steps_between_looks == 1) rows = look();  // before the update can spread what is not finite
-  optimizer_->step(learning_rate_.at(step));
-  if (static_cast<int>(pending_.size()) == config_.steps_between_looks) rows = look();
+  if (config_.steps_in_flight == 1) {
+    compute_gradients();
+    remember();
+    rows = look(0);  // before the update can spread what is not finite
+    optimizer_->update(inputs_.update());
+  } else {
+    recorded_step_.run([this] {
+      compute_gradients();
+      optimizer_->update(inputs_.update());
+    });
+    remember();
+    rows = look(static_cast<size_t>(config_.steps_in_flight) - 1);
+  }
   pass_time();
   return rows;
 }
 
 std::vector<MetricsRow> Trainer::flush() {
   clock_ = now();
-  return look();
+  return look(0);
 }
 
-std::vector<MetricsRow> Trainer::look() {
-  if (pending_.empty()) return {};
-  const auto steps = static_cast<int64_t>(pending_.size());
-  const auto losses = to_vector<float>(losses_.slice(0, {steps, config_.pictures_per_step()}));
-  const auto grad_norms = to_vector<float>(grad_norms_.slice(0, {steps}));
+/// The rows of steps whose results have arrived; waits until no more than so many are missing.
+std::vector<MetricsRow> Trainer::look(size_t left_in_flight) {
+  std::vector<Pending> done;
+  while (!pending_.empty() && (pending_.size() > left_in_flight || pending_.front().results->arrived())) {
+    pending_.front().results->wait();
+    done.push_back(std::move(pending_.front()));
+    pending_.pop_front();
+  }
+  if (done.empty()) return {};
   pass_time();
-  const double seconds = std::exchange(busy_, 0) / static_cast<double>(steps);
+  const double seconds = std::exchange(busy_, 0) / static_cast<double>(done.size());
   std::vector<MetricsRow> rows;
-  std::vector<Pending> pending;
-  pending.swap(pending_);
-  for (size_t s = 0; s < pending.size(); ++s) {
-    const float* of_step = losses.data() + s * static_cast<size_t>(config_.pictures_per_step());
-    if (!finish_row(pending[s], of_step, grad_norms[s])) explain_non_finite(pending[s].row.step - 1);
-    pending[s].row.seconds = seconds;
-    pending[s].row.pictures_per_second = static_cast<double>(config_.pictures_per_step()) / seconds;
-    rows.push_back(pending[s].row);
+  for (Pending& p : done) {
+    if (!finish_row(p)) {
+      pending_.clear();
+      explain_non_finite(p.row.step - 1);
+    }
+    p.row.seconds = seconds;
+    p.row.pictures_per_second = static_cast<double>(config_.pictures_per_step()) / seconds;
+    rows.push_back(p.row);
   }
   return rows;
 }
@@ -188,7 +215,9 @@ void Trainer::pass_time() {
 }
 
 /// Fills in what the device computed; false where a number is not finite.
-bool Trainer::finish_row(Pending& p, const float* losses, float grad_norm) const {
+bool Trainer::finish_row(Pending& p) const {
+  const auto* losses = static_cast<const float*>(p.results->wait());
+  const float grad_norm = losses[p.timesteps.size()];
   const int timesteps = loss_->schedule().timesteps();
   std::array<double, 4> sums{};
   std::array<int, 4> counts{};
@@ -208,11 +237,11 @@ bool Trainer::finish_row(Pending& p, const float* losses, float grad_norm) const
 }
 
 /// The step after `step` updates gave a loss or gradient that is not finite: finds out where and throws.
-/// Where updates have been made since, the run is computed again from the last checkpoint, one look a step,
+/// Where updates have been made since, the run is computed again from the last checkpoint, looking at each step,
 /// up to the same point.
 void Trainer::explain_non_finite(int64_t step) {
-  if (steps_done() != step) {
-    config_.steps_between_looks = 1;
+  if (config_.steps_in_flight > 1) {
+    config_.steps_in_flight = 1;
     if (last_checkpoint_.empty())
       initialize();
     else
@@ -220,19 +249,20 @@ void Trainer::explain_non_finite(int64_t step) {
     while (steps_done() <= step) this->step();  // throws
     failure("step ", step + 1, ": the loss was not finite, but computed again it is");
   }
-  NonFiniteValue found;
-  bool any = false;
-  seek(step);
-  for (int i = 0; i < config_.gradient_accumulation_steps && !any; ++i)
-    any = find_non_finite(*model_, *parameters_, *loss_, next_micro_batch(), config_.seed, found);
+  NonFiniteValue found;  // inputs_ are still those of the step
+  int i = 0;
+  while (i < config_.gradient_accumulation_steps &&
+         !find_non_finite(*model_, *parameters_, *loss_, inputs_.batch(i), dloss_, config_.seed, found))
+    ++i;
   const std::string what = str("step ", step + 1, ": the loss or its gradient is not finite");
   // Each pass alone may be finite, and their sum not.
-  if (!any) throw NonFiniteError(what + "; the gradients of its batches overflow when they are added");
+  if (i == config_.gradient_accumulation_steps)
+    throw NonFiniteError(what + "; the gradients of its batches overflow when they are added");
   const std::string where =
       str(what, "; the first such value came out of ", found.op, " in layer ", found.layer);
-  if (found.timestep < 0) throw NonFiniteError(where);
-  throw NonFiniteError(
-      str(where, ", at timestep ", found.timestep, " (picture ", found.picture, " of the batch)"));
+  if (found.picture < 0) throw NonFiniteError(where);
+  const int timestep = inputs_.timesteps()[static_cast<size_t>(i * config_.batch_size + found.picture)];
+  throw NonFiniteError(str(where, ", at timestep ", timestep, " (picture ", found.picture, " of the batch)"));
 }
 
 void Trainer::save_checkpoint(const std::filesystem::path& folder) {

@@ -1,6 +1,7 @@
 // Training a U-Net to remove noise, one update at a time.
 #pragma once
 
+#include <deque>
 #include <filesystem>
 #include <memory>
 #include <string>
@@ -9,7 +10,9 @@
 #include "engine/data/loader.h"
 #include "engine/optim/lr_schedule.h"
 #include "engine/report/metrics.h"
+#include "engine/tensor/recorded_work.h"
 #include "models/trainer/micro_batch.h"
+#include "models/trainer/step_inputs.h"
 #include "models/trainer/train_config.h"
 
 namespace imago {
@@ -22,13 +25,17 @@ struct NonFiniteError : Error {
 /// Owns the model, its optimizer and the way through the data. A step is a function of (config, data, step
 /// number, state of weights and moments): all randomness hangs on the seed and the global number of a sample.
 /// So a run that goes on from a checkpoint ends in the same bits as one that was never interrupted.
+///
+/// On a device that has graphs, the third step is recorded and all later ones are launches of that graph: the
+/// device never waits for the host, which uploads the next step's inputs meanwhile and looks at losses as they
+/// arrive.
 class Trainer {
  public:
   /// Bad input where config and data do not fit together (sizes, channels, class labels).
   Trainer(const TrainConfig& config, std::shared_ptr<const Dataset> data);
 
   /// One update. Returns the rows of the steps whose losses are known by now: on a CPU that of this step,
-  /// elsewhere now and then those of several. Throws NonFiniteError.
+  /// elsewhere those of one or several before it, or none. Throws NonFiniteError.
   std::vector<MetricsRow> step();
   /// Waits for the device: the rows that step() still owes.
   std::vector<MetricsRow> flush();
@@ -56,19 +63,22 @@ class Trainer {
   const Tensor& result() const { return optimizer_->ema() ? optimizer_->ema() : parameters_->values(); }
 
  private:
-  /// A step that has been computed and whose losses have not been looked at.
+  /// A step that has been enqueued and whose losses have not been looked at.
   struct Pending {
     MetricsRow row;
-    std::vector<int> timesteps;  // of its pictures, in order
+    std::vector<int> timesteps;         // of its pictures, in order
+    std::unique_ptr<Download> results;  // [pictures_per_step + 1] float32: their losses, the gradient's norm
   };
 
   void initialize();
-  void check_labels() const;
+  void check_model() const;
   void seek(int64_t step);
-  MicroBatch next_micro_batch();
-  std::vector<MetricsRow> look();
+  MetricsRow begin_row(int64_t step) const;
+  void load_inputs(int64_t step);
+  void compute_gradients();
+  std::vector<MetricsRow> look(size_t left_in_flight);
   void pass_time();
-  bool finish_row(Pending& pending, const float* losses, float grad_norm) const;
+  bool finish_row(Pending& pending) const;
   [[noreturn]] void explain_non_finite(int64_t step);
 
   TrainConfig config_;
@@ -79,11 +89,13 @@ class Trainer {
   std::unique_ptr<TrainingLoss> loss_;
   std::unique_ptr<BatchLoader> loader_;
   LearningRate learning_rate_;
-  Tensor dloss_;       // [batch_size] float32
-  Tensor losses_;      // [steps between looks, pictures a step] float32
-  Tensor grad_norms_;  // [steps between looks] float32
-  std::vector<Pending> pending_;
-  double clock_ = 0, busy_ = 0;  // when it was last read, and what is to be shared among pending_ (seconds)
+  StepInputs inputs_;
+  Tensor dloss_;            // [batch_size] float32
+  Tensor results_;          // [pictures_per_step + 1] float32, of the step on the device
+  MemoryPool step_memory_;  // of a recorded step's temporary tensors
+  RecordedWork recorded_step_;
+  std::deque<Pending> pending_;
+  double clock_ = 0, busy_ = 0;  // when it was last read, and what is to be shared among rows (seconds)
   std::filesystem::path
       last_checkpoint_;  // from which a failure can be computed again; empty: from the start
 };

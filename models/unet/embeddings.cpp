@@ -57,7 +57,7 @@ Tensor TimeProjection::index_of(const Tensor& t) const {
 // On the host and in double: W has deviation 16, so that in float32 the angle's rounding would show.
 Tensor TimeProjection::fourier(const Tensor& t, DType dtype) const {
   const std::vector<float> times = host_floats(t);
-  const std::vector<double> w = to_vector<double>(cast(weight_.value, DType::kFloat64));
+  const std::vector<double> w = to_doubles(weight_.value);
   const int64_t n = t.dim(0), half = width_ / 2;
   std::vector<float> features(static_cast<size_t>(n * width_));
   for (int64_t i = 0; i < n; ++i)

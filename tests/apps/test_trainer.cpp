@@ -4,63 +4,13 @@
 #include <cmath>
 
 #include "engine/tensor/allocator.h"
-#include "kernels/philox.h"
 #include "models/trainer/plan.h"
 #include "models/trainer/trainer.h"
 #include "tests/engine/temp_folder.h"
+#include "tests/support/tiny_training.h"
 
 namespace imago::testing {
 namespace {
-
-/// Soft blobs in random colours, from nothing.
-class Blobs final : public Dataset {
- public:
-  explicit Blobs(int channels = 3, int classes = 0)
-      : channels_(channels), names_(static_cast<size_t>(classes), "blob") {}
-  int64_t size() const override { return 64; }
-  Picture picture(int64_t i) const override {
-    constexpr int kSide = 8;
-    Picture p{kSide, kSide, channels_, {}};
-    const double cx = 2 + 4 * uniform_at(1, 1, i, 0), cy = 2 + 4 * uniform_at(1, 1, i, 1);
-    for (int y = 0; y < kSide; ++y) {
-      for (int x = 0; x < kSide; ++x) {
-        const double near = std::exp(-((x - cx) * (x - cx) + (y - cy) * (y - cy)) / 6);
-        for (int c = 0; c < channels_; ++c)
-          p.pixels.push_back(
-              static_cast<uint8_t>(255 * near * uniform_at(1, 1, i, static_cast<uint32_t>(2 + c))));
-      }
-    }
-    return p;
-  }
-  int32_t label(int64_t i) const override {
-    return names_.empty() ? -1 : static_cast<int32_t>(i % static_cast<int64_t>(names_.size()));
-  }
-  const std::vector<std::string>& class_names() const override { return names_; }
-  std::string name(int64_t i) const override { return "blob " + std::to_string(i); }
-  std::string description() const override { return "64 blobs"; }
-
- private:
-  int channels_;
-  std::vector<std::string> names_;
-};
-
-TrainConfig tiny_config(int steps) {
-  TrainConfig c;
-  c.unet.sample_size = {{8, 8}};
-  c.unet.layers_per_block = 1;
-  c.unet.block_out_channels = {16, 32};
-  c.unet.down_block_types = {"DownBlock2D", "AttnDownBlock2D"};
-  c.unet.up_block_types = {"AttnUpBlock2D", "UpBlock2D"};
-  c.unet.norm_num_groups = 8;
-  c.height = c.width = 8;
-  c.batch_size = 8;
-  c.max_train_steps = steps;
-  c.learning_rate = 1e-3;
-  c.lr_scheduler = "constant";
-  c.seed = 5;
-  c.optimizer.ema = EmaSchedule{};
-  return c;
-}
 
 std::vector<MetricsRow> train(const TrainConfig& config, int channels = 3) {
   Trainer trainer(config, std::make_shared<Blobs>(channels));
@@ -71,11 +21,6 @@ std::vector<MetricsRow> train(const TrainConfig& config, int channels = 3) {
   while (!trainer.finished()) take(trainer.step());
   take(trainer.flush());
   return rows;
-}
-
-std::string text_of(MetricsRow row) {
-  row.seconds = row.pictures_per_second = 0;
-  return format_metrics_row(row);
 }
 
 double mean_loss(const std::vector<MetricsRow>& rows, size_t first, size_t count) {
@@ -99,7 +44,8 @@ TEST(TrainerTest, Learns) {
 
 TEST(TrainerTest, Bfloat16FollowsFloat32) {
   TrainConfig c = tiny_config(500);
-  c.learning_rate = 3e-4;  // at 1e-3 this tiny model is at the edge of stability and any rounding grows to percents
+  c.learning_rate =
+      3e-4;  // at 1e-3 this tiny model is at the edge of stability and any rounding grows to percents
   const auto exact = train(c);
   c.compute = DType::kBFloat16;
   const auto rounded = train(c);
@@ -158,7 +104,7 @@ TEST(TrainerTest, GradientCheckpointingComputesTheSame) {
 TEST(TrainerTest, LookingLaterGivesTheSameRows) {
   TrainConfig c = tiny_config(11);
   const auto each = train(c);
-  c.steps_between_looks = 4;  // as on a GPU: twice four rows at once, the last three with flush()
+  c.steps_in_flight = 4;  // as on a GPU: the update does not wait for the look
   const auto later = train(c);
   ASSERT_EQ(later.size(), each.size());
   for (size_t i = 0; i < each.size(); ++i) EXPECT_EQ(text_of(later[i]), text_of(each[i]));
@@ -202,9 +148,9 @@ TEST(TrainerTest, SaysTheSameWhenItLooksLater) {
   const std::string expected = complaint(each);
   EXPECT_NE(expected.find("step 2: "), std::string::npos) << expected;
   EXPECT_NE(expected.find("timestep "), std::string::npos) << expected;
-  c.steps_between_looks = 16;
+  c.steps_in_flight = 16;
   Trainer later(c, std::make_shared<Blobs>());
-  EXPECT_EQ(complaint(later), expected);  // found at step 16, computed again from the start
+  EXPECT_EQ(complaint(later), expected);  // found after the update, computed again from the start
 }
 
 TEST(TrainerTest, ComputesAFailureAgainFromTheLastCheckpoint) {
@@ -215,7 +161,7 @@ TEST(TrainerTest, ComputesAFailureAgainFromTheLastCheckpoint) {
   c.learning_rate = 1e36;  // grows by 1e30 a step, from 0
   Trainer each(c, std::make_shared<Blobs>());
   const std::string expected = complaint(each);
-  c.steps_between_looks = 16;
+  c.steps_in_flight = 16;
   Trainer later(c, std::make_shared<Blobs>());
   later.step();
   later.flush();

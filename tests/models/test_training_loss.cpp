@@ -39,9 +39,9 @@ std::vector<uint8_t> bytes(int64_t n) {
   return b;
 }
 
-TrainingBatch batch(std::vector<int64_t> ids, Device device) {
+TrainingBatch batch(const TrainingLoss& loss, const std::vector<int64_t>& ids, Device device) {
   const auto n = static_cast<int64_t>(ids.size());
-  return {from_vector(bytes(n), {n, 8, 8, 3}, device), std::move(ids), {}};
+  return loss.batch(tiny(), from_vector(bytes(n), {n, 8, 8, 3}, device), ids);
 }
 
 SchedulerConfig config_of(PredictionType type) {
@@ -58,13 +58,13 @@ TEST(TrainingLoss, IsWhatThePaperSays) {
   const std::vector<uint8_t> pixels = bytes(2);
   for (const auto type : {PredictionType::kEpsilon, PredictionType::kSample, PredictionType::kVPrediction}) {
     const TrainingLoss loss(config_of(type), {.seed = kSeed, .activations = DType::kFloat64});
-    const TrainingLossResult result = loss(m.unet, batch(ids, Device::kReference));
-    const std::vector<double> losses = to_vector<double>(result.loss);
+    const std::vector<double> losses = to_vector<double>(loss(m.unet, batch(loss, ids, Device::kReference)));
+    const std::vector<int> timesteps = loss.draw(ids).timesteps;
     ASSERT_EQ(losses.size(), 2);
     std::vector<double> xt, target;
     for (int n = 0; n < 2; ++n) {
-      EXPECT_EQ(result.timesteps[n], loss.timestep_of(ids[n]));
-      const double ab = loss.schedule().alpha_bar(result.timesteps[n]);
+      EXPECT_EQ(timesteps[n], loss.timestep_of(ids[n]));
+      const double ab = loss.schedule().alpha_bar(timesteps[n]);
       for (int64_t i = 0; i < kPixels; ++i) {
         const double x0 = pixels[n * kPixels + i] / 127.5 - 1;
         const double e = normal_at(kSeed, stream(Purpose::kNoise), ids[n], i);
@@ -74,7 +74,7 @@ TEST(TrainingLoss, IsWhatThePaperSays) {
                                                            : std::sqrt(ab) * e - std::sqrt(1 - ab) * x0);
       }
     }
-    const Tensor times = timesteps_tensor(tiny(), result.timesteps, Device::kReference);
+    const Tensor times = timesteps_tensor(tiny(), timesteps, Device::kReference);
     const std::vector<double> prediction =
         to_vector<double>(m.unet.forward(from_vector(xt, {2, 8, 8, 3}, Device::kReference), times));
     for (int n = 0; n < 2; ++n) {
@@ -90,11 +90,11 @@ TEST(TrainingLoss, IsWhatThePaperSays) {
 TEST(TrainingLoss, DoesNotDependOnTheBatch) {
   Model m(Device::kCpu);
   const TrainingLoss loss(SchedulerConfig{}, {.seed = kSeed});
-  const std::vector<float> together = to_vector<float>(loss(m.unet, batch({5, 6, 7}, Device::kCpu)).loss);
+  const std::vector<float> together = to_vector<float>(loss(m.unet, batch(loss, {5, 6, 7}, Device::kCpu)));
   const Tensor pictures = from_vector(bytes(3), {3, 8, 8, 3}, Device::kCpu);
   for (int n = 0; n < 3; ++n) {
-    const TrainingBatch alone{pictures.slice(n * kPixels, {1, 8, 8, 3}), {5 + n}, {}};
-    EXPECT_EQ(to_vector<float>(loss(m.unet, alone).loss), std::vector<float>{together[n]});
+    const TrainingBatch alone = loss.batch(tiny(), pictures.slice(n * kPixels, {1, 8, 8, 3}), {5 + n});
+    EXPECT_EQ(to_vector<float>(loss(m.unet, alone)), std::vector<float>{together[n]});
   }
 }
 
@@ -105,7 +105,7 @@ TEST(TrainingLoss, BFloat16FollowsFloat32) {
   const std::vector<int64_t> ids = {1, 2, 3, 4};
   const auto losses = [&](Model& m, DType activations) {
     const TrainingLoss loss(SchedulerConfig{}, {.seed = kSeed, .activations = activations});
-    return to_vector<float>(loss(m.unet, batch(ids, Device::kCpu)).loss);
+    return to_vector<float>(loss(m.unet, batch(loss, ids, Device::kCpu)));
   };
   const std::vector<float> a = losses(exact, DType::kFloat32), b = losses(rounded, DType::kBFloat16);
   EXPECT_NE(a, b);
@@ -154,16 +154,16 @@ TEST(TrainingLoss, Weights) {
 TEST(TrainingLoss, GradientsPointDownhill) {
   Model m(Device::kReference, DType::kFloat64, DType::kFloat64);
   const TrainingLoss loss(SchedulerConfig{}, {.seed = kSeed, .activations = DType::kFloat64});
-  const TrainingBatch data = batch({1, 2}, Device::kReference);
+  const TrainingBatch data = batch(loss, {1, 2}, Device::kReference);
   m.parameters.zero_gradients();
-  const Tensor before = loss(m.unet, data).loss;
+  const Tensor before = loss(m.unet, data);
   backward(before, from_vector<double>({0.5, 0.5}, {2}, Device::kReference));
   const Tensor& values = m.parameters.values();
   double squared = 0;
   for (const double g : to_vector<double>(m.parameters.gradients())) squared += g * g;
   const float step = static_cast<float>(1e-6 / std::sqrt(squared));
   backend_of(values).add(values, 1, m.parameters.gradients(), -step, values);
-  const Tensor after = loss(m.unet, data).loss;
+  const Tensor after = loss(m.unet, data);
   const auto mean = [](const Tensor& x) { return (to_vector<double>(x)[0] + to_vector<double>(x)[1]) / 2; };
   EXPECT_NEAR((mean(before) - mean(after)) / (step * squared), 1,
               1e-3);  // first order in a step of length 1e-6
@@ -175,7 +175,7 @@ TEST(TrainingLoss, FourierTimesAreRefused) {
   UNet unet(c);
   const FlatParameters parameters(unet, {.device = Device::kCpu});
   const TrainingLoss loss(SchedulerConfig{}, {});
-  EXPECT_THROW(loss(unet, batch({1}, Device::kCpu)), Error);
+  EXPECT_THROW(loss(unet, batch(loss, {1}, Device::kCpu)), Error);
 }
 
 }  // namespace
