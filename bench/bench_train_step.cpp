@@ -1,17 +1,19 @@
 // Times training steps, or forward passes, of one U-Net.
 //
 //   bench_train_step --batch 16 --threads 2 --head_dim 8 --mixed_precision bf16 --json
-//   bench_train_step --profile                              # where the time of a step goes, operation by operation
-//   bench_train_step --trainer --device cuda --config bench/configs/ddpm_cifar10_32.json --batch 128 --mixed_precision bf16
+//   bench_train_step --profile                     # where the time of a step goes, operation by operation
+//   bench_train_step --trainer --device cuda --batch 128 --config bench/configs/ddpm_cifar10_32.json
 //
-// Without --trainer the step is taken apart into forward, backward and optimizer, as bench/unet_torch.py takes it apart,
-// so that the two can be compared (bench/compare_torch.py does). With --trainer it is what train_ddpm runs.
+// Without --trainer the step is taken apart into forward, backward and optimizer, as bench/unet_torch.py
+// takes it apart, so that the two can be compared (bench/compare_torch.py does). With --trainer it is what
+// train_ddpm runs.
 #include <omp.h>
 #include <sys/resource.h>
 
 #include <CLI/CLI.hpp>
 #include <cstdio>
 
+#include "bench/median.h"
 #include "bench/profile_table.h"
 #include "bench/step_parts.h"
 #include "bench/whole_step.h"
@@ -36,14 +38,16 @@ StepOptions parse(int argc, char** argv) {
          CLI::IsMember({0, 8, 16, 32, 64}));
   number("--loader_workers", o.loader_workers, "threads that prepare batches (with --trainer)",
          CLI::NonNegativeNumber);
-  app.add_option("--config", o.config, "the network: a unet/config.json of diffusers (default: 6.80 M parameters)")
+  app.add_option("--config", o.config,
+                 "the network: a unet/config.json of diffusers (default: 6.80 M parameters)")
       ->check(CLI::ExistingFile);
   app.add_option("--mixed_precision", o.mixed_precision, "no or bf16")
       ->check(CLI::IsMember({"no", "bf16"}))
       ->capture_default_str();
   app.add_option("--device", o.device, "auto, cpu or cuda")->capture_default_str();
   auto* infer = app.add_flag("--infer", o.infer, "forward only, without recording gradients");
-  app.add_flag("--trainer", o.trainer, "the trainer's step, data loading included, in one piece")->excludes(infer);
+  app.add_flag("--trainer", o.trainer, "the trainer's step, data loading included, in one piece")
+      ->excludes(infer);
   app.add_flag("--json", o.json, "one JSON object, as bench/unet_torch.py prints it");
   app.add_flag("--profile", o.profile, "the time of every operation, waiting for each");
   try {
@@ -52,12 +56,6 @@ StepOptions parse(int argc, char** argv) {
     std::exit(app.exit(e) == 0 ? 0 : 2);
   }
   return o;
-}
-
-double median(std::vector<double> values) {
-  std::sort(values.begin(), values.end());
-  const size_t n = values.size();
-  return (values[(n - 1) / 2] + values[n / 2]) / 2;
 }
 
 /// What was measured of one network on one device.
@@ -86,13 +84,15 @@ double mebibytes(int64_t bytes) {
 void print_text(const StepOptions& o, const Measurement& m) {
   const auto [least, most] = m.least_and_most();
   const double step = m.median_of(&StepTimes::total);
-  std::printf("%s, %s, %.2f M parameters, batch %d, %d threads: %.1f ms a step (%.1f to %.1f), %.1f pictures/s\n",
-              o.infer ? "forward" : "training", o.mixed_precision == "no" ? "float32" : "bf16",
-              1e-6 * static_cast<double>(m.parameters), o.batch, o.threads, 1e3 * step, 1e3 * least, 1e3 * most,
-              o.batch / step);
+  std::printf(
+      "%s, %s, %.2f M parameters, batch %d, %d threads: %.1f ms a step (%.1f to %.1f), %.1f pictures/s\n",
+      o.infer ? "forward" : "training", o.mixed_precision == "no" ? "float32" : "bf16",
+      1e-6 * static_cast<double>(m.parameters), o.batch, o.threads, 1e3 * step, 1e3 * least, 1e3 * most,
+      o.batch / step);
   if (!o.trainer) {
-    std::printf("forward %.1f ms, backward %.1f ms, optimizer %.1f ms; ", 1e3 * m.median_of(&StepTimes::forward),
-                1e3 * m.median_of(&StepTimes::backward), 1e3 * m.median_of(&StepTimes::optimizer));
+    std::printf("forward %.1f ms, backward %.1f ms, optimizer %.1f ms; ",
+                1e3 * m.median_of(&StepTimes::forward), 1e3 * m.median_of(&StepTimes::backward),
+                1e3 * m.median_of(&StepTimes::optimizer));
   }
   std::printf("CPU time %.1f ms, tensors at most %.0f MiB; loss %.4f\n", 1e3 * m.median_of(&StepTimes::cpu),
               mebibytes(m.memory.peak_bytes), m.loss);
@@ -155,7 +155,8 @@ int run(int argc, char** argv) {
     register_backend(device, *profile);
   }
   ProfilingBackend* const noted = profile ? &*profile : nullptr;
-  const Measurement m = options.trainer ? measure<WholeStep>(options, noted) : measure<StepParts>(options, noted);
+  const Measurement m =
+      options.trainer ? measure<WholeStep>(options, noted) : measure<StepParts>(options, noted);
   const int steps = options.steps * options.rounds;
   if (options.json) {
     nlohmann::ordered_json line = to_json(options, m);

@@ -21,14 +21,15 @@ struct StepTimes {
   double cpu = 0;  // of all threads
 };
 
-/// The network of options.config; without one that of bench/unet_torch.py: 6.80 million parameters, 32x32 RGB, three
-/// levels of 64, 128 and 128 channels, attention in the lower two.
+/// The network of options.config; without one that of bench/unet_torch.py: 6.80 million parameters, 32x32
+/// RGB, three levels of 64, 128 and 128 channels, attention in the lower two.
 inline UNetConfig network(const StepOptions& options) {
   UNetConfig config;
   if (!options.config.empty()) {
     std::vector<std::string> warnings;
     config = read_unet_config(options.config, warnings);
-    if (!config.sample_size) bad_input(options.config, ": sample_size is missing: how large are the pictures?");
+    if (!config.sample_size)
+      bad_input(options.config, ": sample_size is missing: how large are the pictures?");
     return config;
   }
   config.sample_size = {{32, 32}};

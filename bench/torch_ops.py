@@ -3,13 +3,15 @@
 
     bench_cuda_libraries --list | python3 bench/torch_ops.py
 
-reads one case a line and prints it with torch_warm_s and torch_cold_s: medians of several batches of calls, on
-the same operands again, and on others in turns, more than the L2 cache holds. Convolutions are channels_last
-with cudnn.benchmark; GroupNorm is group_norm and silu in eager mode, and compiled into one (torch_compiled_...);
-attention is scaled_dot_product_attention with every backend that takes the case, and the fastest is reported.
+reads one case a line and prints it with torch_warm_s and torch_cold_s: medians of several batches of calls (a
+graph each), on the same operands again, and on others in turns, more than the L2 cache holds. Convolutions are
+channels_last with cudnn.benchmark; GroupNorm is group_norm and silu in eager mode, and compiled into one
+(torch_compiled_...); attention is scaled_dot_product_attention with every backend that takes the case, and the
+fastest is reported.
 """
 
 import argparse
+import contextlib
 import json
 import statistics
 import sys
@@ -31,26 +33,40 @@ def normal(*shape, layout=torch.contiguous_format, grad=False):
     return x.requires_grad_(grad)
 
 
-def synchronize():
+def batch(calls, sets):
+    """So many calls on the sets in turns, ready to be run again and again: one graph on a GPU."""
+    def enqueue():
+        for i in range(calls):
+            sets[i % len(sets)]()
+
+    if DEVICE.type == "cpu":
+        return enqueue
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph, stream=torch.cuda.current_stream()):
+        enqueue()
+    return graph.replay
+
+
+def seconds_of(function):
     if DEVICE.type == "cuda":
         torch.cuda.synchronize()
-
-
-def seconds_a_call(calls, sets):
-    """When so many are enqueued in one go."""
-    synchronize()
     start = time.perf_counter()
-    for i in range(calls):
-        sets[i % len(sets)]()
-    synchronize()
-    return (time.perf_counter() - start) / calls
+    function()
+    if DEVICE.type == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter() - start
 
 
 def seconds(sets):
-    for call in sets[:2]:
-        call()
-    calls = max(1, min(1000, int(BATCH_SECONDS / seconds_a_call(3, sets))))
-    return statistics.median(seconds_a_call(calls, sets) for _ in range(ROUNDS))
+    def three():
+        for i in range(3):
+            sets[i % len(sets)]()
+
+    three()  # compiles, chooses, allocates
+    calls = max(1, min(1000, int(3 * BATCH_SECONDS / seconds_of(three))))
+    run_batch = batch(calls, sets)
+    run_batch()
+    return statistics.median(seconds_of(run_batch) / calls for _ in range(ROUNDS))
 
 
 def measure(make, bytes_a_set):
@@ -161,10 +177,12 @@ def main():
     parser.add_argument("--only", help="one operation")
     options = parser.parse_args()
     torch.backends.cudnn.benchmark = True
-    for line in sys.stdin:
-        case = json.loads(line)
-        if options.only in (None, case["op"]):
-            run(case)
+    cases = [json.loads(line) for line in sys.stdin]
+    # Gradients run on the stream of their forward pass, and the default stream cannot be recorded.
+    with torch.cuda.stream(torch.cuda.Stream()) if DEVICE.type == "cuda" else contextlib.nullcontext():
+        for case in cases:
+            if options.only in (None, case["op"]):
+                run(case)
 
 
 if __name__ == "__main__":

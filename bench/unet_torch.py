@@ -261,6 +261,8 @@ class Bench:
         return time.perf_counter() - start, 0.0, 0.0
 
     def step(self):
+        if self.options.compile:
+            torch.compiler.cudagraph_mark_step_begin()  # results of the step before are no longer needed
         return self.infer() if self.options.infer else self.train()
 
     def take(self, steps: int):

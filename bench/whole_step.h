@@ -1,5 +1,6 @@
-// The trainer's own step, as train_ddpm runs it: batches from the loader's threads, their upload, the step, losses
-// looked at when they are there. Timed in one piece over many steps, so that a GPU need not wait for the host.
+// The trainer's own step, as train_ddpm runs it: batches from the loader's threads, their upload, the step,
+// losses looked at when they are there. Timed in one piece over many steps, so that a GPU need not wait for
+// the host.
 #pragma once
 
 #include <chrono>

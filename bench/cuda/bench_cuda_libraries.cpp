@@ -1,14 +1,14 @@
-// Times our CUDA kernels, and beside them NVIDIA's libraries on the same operands in the same process: convolutions against
-// cuDNN, matrix products against cuBLASLt, each with the fastest of the ways that it proposes. GroupNorm and attention are
-// timed alone; bench/torch_ops.py has PyTorch's. bfloat16 throughout.
+// Times our CUDA kernels, and beside them NVIDIA's libraries on the same operands in the same process:
+// convolutions against cuDNN, matrix products against cuBLASLt, each with the fastest of the ways that it
+// proposes. GroupNorm and attention are timed alone; bench/torch_ops.py has PyTorch's. bfloat16 throughout.
 //
 //   bench_cuda_libraries                      # one JSON object a line, the most important first
 //   bench_cuda_libraries --list               # the cases alone, needs no GPU
 //
-// A time is the median of several batches of calls, the two sides in turns; a batch is enqueued in one go and lasts some
-// milliseconds, so that launching is part of it only where a call is shorter than its launch. "warm": a call on the same
-// operands again, which may be in the L2 cache. "cold": on other operands in turns, more than the cache holds. The results
-// of both sides are compared; what differs by more than bfloat16 explains fails the program (exit code 1).
+// A time is the median of several batches of calls, the two sides in turns; a batch is one graph and lasts
+// some milliseconds, so that launching is no part of it. "warm": a call on the same operands again, which may
+// be in the L2 cache. "cold": on other operands in turns, more than the cache holds. The results of both
+// sides are compared; what differs by more than bfloat16 explains fails the program (exit code 1).
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <cmath>
@@ -20,6 +20,7 @@
 #include "bench/cuda/cudnn.h"
 #include "bench/cuda/library_cases.h"
 #include "bench/cuda/stopwatch.h"
+#include "bench/median.h"
 #include "engine/tensor/allocator.h"
 #include "engine/tensor/tensor.h"
 
@@ -36,16 +37,10 @@ struct Options {
   bool list = false;
 };
 
-constexpr size_t kColdBytes = size_t{256} << 20;       // several times the largest L2
+constexpr size_t kColdBytes = size_t{256} << 20;  // several times the largest L2
 constexpr size_t kLibraryWorkspace = size_t{256} << 20;
 // Both sides round the same sum once, by at most 2^-9 of it; their difference is random in sign.
 constexpr double kMostDifference = 1.0 / 256;
-
-double median(std::vector<double> values) {
-  std::sort(values.begin(), values.end());
-  const size_t n = values.size();
-  return (values[(n - 1) / 2] + values[n / 2]) / 2;
-}
 
 using Operands = std::vector<Tensor>;
 
@@ -101,7 +96,8 @@ class Arena {
       kernel.call(backend_, sets[set], scratch);
     };
     int64_t bytes = 0;
-    for (const auto& [shape, type] : kernel.operands) bytes += shape.numel() * static_cast<int64_t>(size_of(type));
+    for (const auto& [shape, type] : kernel.operands)
+      bytes += shape.numel() * static_cast<int64_t>(size_of(type));
     row["bytes"] = bytes;
     std::vector<LibraryCall> library;
     if (rival) {
@@ -115,8 +111,13 @@ class Arena {
         row["library_problem"] = e.what();
       }
     }
-    time(row, "warm", 1, ours, library);
-    time(row, "cold", sets.size(), ours, library);
+    try {
+      time(row, sets.size(), ours, library);
+    } catch (const Error& e) {
+      if (library.empty()) throw;
+      row["library_problem"] = e.what();
+      time(row, sets.size(), ours, {});
+    }
     std::printf("%s\n", row.dump().c_str());
     std::fflush(stdout);
   }
@@ -148,11 +149,6 @@ class Arena {
     }
   }
 
-  void wait() const {
-    backend_.synchronize();
-    if (cudnn_ || cublaslt_) wait_for_gpu();
-  }
-
   /// As many sets of operands as the cache cannot hold, of N(0,1) numbers.
   std::vector<Operands> make_sets(const Kernel& kernel) {
     std::vector<Operands> sets;
@@ -172,7 +168,8 @@ class Arena {
 
   /// Outputs are NaN before (a gradient of weights, which is added to, zero), so none can pass for the other.
   template <class Ours>
-  void compare(Json& row, const Operands& set, const Ours& ours, const LibraryCall& library, const Rival& rival) {
+  void compare(Json& row, const Operands& set, const Ours& ours, const LibraryCall& library,
+               const Rival& rival) {
     const double nan = std::numeric_limits<double>::quiet_NaN();
     const Tensor &our_output = set[rival.our_output], &its_output = set[rival.its_output];
     // A gradient of the weights replaces them on the library's side, which no longer reads them.
@@ -180,9 +177,7 @@ class Arena {
     ours(0);
     const std::vector<float> we = to_floats(our_output);
     backend_.fill(its_output, nan);
-    wait();
     library();
-    wait();
     const double found = difference(we, to_floats(its_output));
     const bool agrees = found <= kMostDifference;  // false for NaN
     row["difference"] = found;
@@ -190,24 +185,47 @@ class Arena {
     agreed_ = agreed_ && agrees;
   }
 
+  /// `calls` calls on so many sets in turns, ready to be started again and again: a graph where the device
+  /// has them.
+  template <class Call>
+  std::function<void()> batch(int calls, size_t sets, const Call& call) {
+    const auto enqueue = [=] {
+      for (int i = 0; i < calls; ++i) call(static_cast<size_t>(i) % sets);
+    };
+    if (!backend_.has_graphs()) return enqueue;
+    return [graph = std::shared_ptr<Graph>(backend_.record_graph(enqueue))] { graph->launch(); };
+  }
+
+  /// How many calls last as long as a batch should.
+  template <class Call>
+  int calls_of(size_t sets, const Call& call) {
+    call(0);
+    const double three = seconds_of(backend_, [&] {
+      for (size_t i = 0; i < 3; ++i) call(i % sets);
+    });
+    return std::clamp(static_cast<int>(1e-3 * options_.batch_ms * 3 / three), 1, 1000);
+  }
+
   template <class Ours>
-  void time(Json& row, const char* mode, size_t sets, const Ours& ours, const std::vector<LibraryCall>& library) {
-    const auto in_turns = [&](int calls, const auto& call) {
-      return seconds_a_call(calls, [&](int i) { call(static_cast<size_t>(i) % sets); }, [&] { wait(); });
-    };
+  void time(Json& row, size_t sets, const Ours& ours, const std::vector<LibraryCall>& library) {
+    time(row, "warm", 1, ours, library);
+    time(row, "cold", sets, ours, library);
+  }
+
+  template <class Ours>
+  void time(Json& row, const char* mode, size_t sets, const Ours& ours,
+            const std::vector<LibraryCall>& library) {
     const auto theirs = [&](size_t set) { library[set](); };
-    const auto calls_of = [&](const auto& call) {
-      in_turns(1, call);
-      return std::clamp(static_cast<int>(1e-3 * options_.batch_ms / in_turns(3, call)), 1, 1000);
-    };
-    const int our_calls = calls_of(ours), its_calls = library.empty() ? 0 : calls_of(theirs);
+    const int our_calls = calls_of(sets, ours), its_calls = library.empty() ? 0 : calls_of(sets, theirs);
+    const auto our_batch = batch(our_calls, sets, ours);
+    const auto its_batch = library.empty() ? nullptr : batch(its_calls, sets, theirs);
     std::vector<double> our_seconds, its_seconds;
-    for (int round = 0; round < options_.rounds; ++round) {
-      our_seconds.push_back(in_turns(our_calls, ours));
-      if (!library.empty()) its_seconds.push_back(in_turns(its_calls, theirs));
+    for (int round = 0; round <= options_.rounds; ++round) {  // the first does not count
+      our_seconds.push_back(seconds_of(backend_, our_batch) / our_calls);
+      if (its_batch) its_seconds.push_back(seconds_of(backend_, its_batch) / its_calls);
     }
-    row[str("imago_", mode, "_s")] = median(our_seconds);
-    if (!library.empty()) row[str("library_", mode, "_s")] = median(its_seconds);
+    row[str("imago_", mode, "_s")] = median({our_seconds.begin() + 1, our_seconds.end()});
+    if (its_batch) row[str("library_", mode, "_s")] = median({its_seconds.begin() + 1, its_seconds.end()});
   }
 
   Options options_;
@@ -229,12 +247,18 @@ Kernel convolution(ConvPass pass, const ConvCase& c) {
                  {{c.n, c.out_h(), c.out_w(), c.k}, kBf16}},
                 {}};
   if (pass == ConvPass::kForward)
-    kernel.call = [g](Backend& b, const Operands& o, Workspace& ws) { b.conv2d({o[0]}, o[1], g, {}, o[2], ws); };
+    kernel.call = [g](Backend& b, const Operands& o, Workspace& ws) {
+      b.conv2d({o[0]}, o[1], g, {}, o[2], ws);
+    };
   if (pass == ConvPass::kDgrad)
-    kernel.call = [g](Backend& b, const Operands& o, Workspace& ws) { b.conv2d_dgrad(o[2], o[1], g, 1, {o[0]}, ws); };
+    kernel.call = [g](Backend& b, const Operands& o, Workspace& ws) {
+      b.conv2d_dgrad(o[2], o[1], g, 1, {o[0]}, ws);
+    };
   if (pass == ConvPass::kWgrad) {
     kernel.operands.push_back({kernel.operands[1].first, kF32});  // dw, added to
-    kernel.call = [g](Backend& b, const Operands& o, Workspace& ws) { b.conv2d_wgrad({o[0]}, o[2], g, 1, o[3], ws); };
+    kernel.call = [g](Backend& b, const Operands& o, Workspace& ws) {
+      b.conv2d_wgrad({o[0]}, o[2], g, 1, o[3], ws);
+    };
   }
   return kernel;
 }
@@ -281,8 +305,9 @@ template <class Visit>
 void for_each_case(int64_t batch, const Visit& visit) {
   for (const ConvCase& c : convolution_cases(batch)) {
     for (const ConvPass pass : {ConvPass::kForward, ConvPass::kDgrad, ConvPass::kWgrad}) {
-      visit(to_json(pass, c),
-            [=](Arena& arena, const Json& row) { arena.run(row, convolution(pass, c), arena.rival(pass, c)); });
+      visit(to_json(pass, c), [=](Arena& arena, const Json& row) {
+        arena.run(row, convolution(pass, c), arena.rival(pass, c));
+      });
     }
   }
   for (const bool backward : {false, true}) {
@@ -303,8 +328,12 @@ Options parse(int argc, char** argv) {
   app.add_option("--device", o.device, "cuda; or cpu, which has no opponents")->capture_default_str();
   app.add_option("--batch", o.batch, "pictures")->check(CLI::PositiveNumber)->capture_default_str();
   app.add_option("--only", o.only, "one operation: conv2d, conv2d_dgrad, group_norm, ...");
-  app.add_option("--rounds", o.rounds, "batches of calls that are timed")->check(CLI::PositiveNumber)->capture_default_str();
-  app.add_option("--batch_ms", o.batch_ms, "how long one of them lasts")->check(CLI::PositiveNumber)->capture_default_str();
+  app.add_option("--rounds", o.rounds, "batches of calls that are timed")
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str();
+  app.add_option("--batch_ms", o.batch_ms, "how long one of them lasts")
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str();
   app.add_flag("--list", o.list, "print the cases alone");
   try {
     app.parse(argc, argv);

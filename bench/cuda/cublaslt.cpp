@@ -6,6 +6,7 @@
 
 #include "bench/cuda/shared_object.h"
 #include "bench/cuda/stopwatch.h"
+#include "bench/cuda/stream.h"
 
 namespace imago {
 
@@ -109,13 +110,13 @@ LibraryAlgorithm CublasLt::product(ConvPass pass, const ConvCase& c, const ConvP
   cublasLtMatmulPreference_t raw = nullptr;
   api.checked(api.cublasLtMatmulPreferenceCreate(&raw), "cublasLtMatmulPreferenceCreate");
   const Owned<cublasLtMatmulPreference_t> preference(raw, api.cublasLtMatmulPreferenceDestroy);
-  api.checked(api.cublasLtMatmulPreferenceSetAttribute(raw, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, &workspace.bytes,
-                                                       sizeof workspace.bytes),
+  api.checked(api.cublasLtMatmulPreferenceSetAttribute(raw, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES,
+                                                       &workspace.bytes, sizeof workspace.bytes),
               "cublasLtMatmulPreferenceSetAttribute");
   std::vector<cublasLtMatmulHeuristicResult_t> proposals(kMostAlgorithms);
   int count = 0;
-  api.checked(api.cublasLtMatmulAlgoGetHeuristic(api.handle, op.get(), a.get(), b.get(), d.get(), d.get(), raw,
-                                                 kMostAlgorithms, proposals.data(), &count),
+  api.checked(api.cublasLtMatmulAlgoGetHeuristic(api.handle, op.get(), a.get(), b.get(), d.get(), d.get(),
+                                                 raw, kMostAlgorithms, proposals.data(), &count),
               "cublasLtMatmulAlgoGetHeuristic");
   proposals.resize(static_cast<size_t>(count));
 
@@ -123,19 +124,19 @@ LibraryAlgorithm CublasLt::product(ConvPass pass, const ConvCase& c, const ConvP
   double best_seconds = 0;
   for (const cublasLtMatmulHeuristicResult_t& proposal : proposals) {
     if (proposal.state != CUBLAS_STATUS_SUCCESS) continue;
-    const LibraryAlgorithm algorithm = [=, api = api_, chosen = proposal.algo](const ConvPointers& p) -> LibraryCall {
+    const LibraryAlgorithm algorithm = [=, api = api_,
+                                        chosen = proposal.algo](const ConvPointers& p) -> LibraryCall {
       void* const to = pointer_to(p, roles.d);
       return [=] {
         const float one = 1, zero = 0;
-        api->checked(
-            api->cublasLtMatmul(api->handle, op.get(), &one, pointer_to(p, roles.a), a.get(), pointer_to(p, roles.b),
-                                b.get(), &zero, to, d.get(), to, d.get(), &chosen, workspace.memory, workspace.bytes,
-                                nullptr),
-            "cublasLtMatmul");
+        api->checked(api->cublasLtMatmul(api->handle, op.get(), &one, pointer_to(p, roles.a), a.get(),
+                                         pointer_to(p, roles.b), b.get(), &zero, to, d.get(), to, d.get(),
+                                         &chosen, workspace.memory, workspace.bytes, cuda_stream()),
+                     "cublasLtMatmul");
       };
     };
     try {
-      const double seconds = seconds_of(algorithm(pointers));
+      const double seconds = seconds_to_compare(algorithm(pointers));
       if (!best || seconds < best_seconds) best = algorithm, best_seconds = seconds;
     } catch (const Error&) {
       continue;  // the heuristics propose what may not run

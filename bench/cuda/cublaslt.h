@@ -1,5 +1,5 @@
-// Matrix products by cuBLASLt: the algorithms that its heuristics propose, and of these the fastest here. The library is
-// opened at run time.
+// Matrix products by cuBLASLt: the algorithms that its heuristics propose, and of these the fastest here. The
+// library is opened at run time.
 #pragma once
 
 #include <memory>

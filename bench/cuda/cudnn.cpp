@@ -6,6 +6,7 @@
 
 #include "bench/cuda/shared_object.h"
 #include "bench/cuda/stopwatch.h"
+#include "bench/cuda/stream.h"
 
 namespace imago {
 
@@ -16,6 +17,7 @@ struct Cudnn::Api {
   SharedObject library_{"libcudnn.so.9"};
   IMAGO_FROM_LIBRARY(cudnnCreate);
   IMAGO_FROM_LIBRARY(cudnnDestroy);
+  IMAGO_FROM_LIBRARY(cudnnSetStream);
   IMAGO_FROM_LIBRARY(cudnnGetVersion);
   IMAGO_FROM_LIBRARY(cudnnGetErrorString);
   IMAGO_FROM_LIBRARY(cudnnBackendCreateDescriptor);
@@ -26,7 +28,10 @@ struct Cudnn::Api {
   IMAGO_FROM_LIBRARY(cudnnBackendExecute);
   cudnnHandle_t handle = nullptr;
 
-  Api() { checked(cudnnCreate(&handle), "cudnnCreate"); }
+  Api() {
+    checked(cudnnCreate(&handle), "cudnnCreate");
+    checked(cudnnSetStream(handle, cuda_stream()), "cudnnSetStream");
+  }
   ~Api() { cudnnDestroy(handle); }
 
   void checked(cudnnStatus_t status, const char* call) const {
@@ -41,8 +46,9 @@ struct Cudnn::Api {
   template <class T>
   void set(const Descriptor& d, cudnnBackendAttributeName_t name, cudnnBackendAttributeType_t type,
            std::initializer_list<T> values) const {
-    checked(cudnnBackendSetAttribute(d.get(), name, type, static_cast<int64_t>(values.size()), values.begin()),
-            "cudnnBackendSetAttribute");
+    checked(
+        cudnnBackendSetAttribute(d.get(), name, type, static_cast<int64_t>(values.size()), values.begin()),
+        "cudnnBackendSetAttribute");
   }
   void set(const Descriptor& d, cudnnBackendAttributeName_t name, const Descriptor& value) const {
     set(d, name, CUDNN_TYPE_BACKEND_DESCRIPTOR, {value.get()});
@@ -161,8 +167,8 @@ Descriptor execution_plan(const Api& api, const Descriptor& engine, size_t works
   api.set(plan, CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG, engine);
   api.finalized(plan);
   int64_t count = 0, needed = 0;
-  api.checked(api.cudnnBackendGetAttribute(plan.get(), CUDNN_ATTR_EXECUTION_PLAN_WORKSPACE_SIZE, CUDNN_TYPE_INT64, 1,
-                                           &count, &needed),
+  api.checked(api.cudnnBackendGetAttribute(plan.get(), CUDNN_ATTR_EXECUTION_PLAN_WORKSPACE_SIZE,
+                                           CUDNN_TYPE_INT64, 1, &count, &needed),
               "cudnnBackendGetAttribute");
   check(static_cast<size_t>(needed) <= workspace_bytes, "the engine needs ", needed, " bytes of workspace");
   return plan;
@@ -202,7 +208,7 @@ LibraryAlgorithm Cudnn::convolution(ConvPass pass, const ConvCase& c, const Conv
           api->checked(api->cudnnBackendExecute(api->handle, plan.get(), pack.get()), "cudnnBackendExecute");
         };
       };
-      const double seconds = seconds_of(algorithm(pointers));
+      const double seconds = seconds_to_compare(algorithm(pointers));
       if (!best || seconds < best_seconds) best = algorithm, best_seconds = seconds;
     } catch (const Error& e) {
       last_problem = e.what();

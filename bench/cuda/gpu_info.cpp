@@ -13,7 +13,8 @@ int main() {
   if (error != cudaSuccess) return std::printf("no CUDA device: %s\n", cudaGetErrorString(error)), 3;
   if (count == 0) return std::printf("no CUDA device: none is visible\n"), 3;
   cudaDeviceProp p{};
-  if (cudaGetDeviceProperties(&p, 0) != cudaSuccess) return std::printf("the CUDA device does not answer\n"), 1;
+  if (cudaGetDeviceProperties(&p, 0) != cudaSuccess)
+    return std::printf("the CUDA device does not answer\n"), 1;
   cudaDriverGetVersion(&driver);
   cudaRuntimeGetVersion(&runtime);
   const nlohmann::ordered_json info{{"name", p.name},

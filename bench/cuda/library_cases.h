@@ -21,16 +21,20 @@ struct AttentionCase {
 /// The most important first: a run that is cut short has them. `batch` scales all but the square products.
 inline std::vector<ConvCase> convolution_cases(int64_t batch) {
   return {
-      {batch, 32, 32, 128, 128},     {batch, 16, 16, 256, 256},      {batch, 32, 32, 256, 128},
-      {batch, 8, 8, 256, 256},       {batch, 4, 4, 256, 256},        {batch, 16, 16, 512, 256},
-      {batch, 32, 32, 256, 128, 1},  {batch, 16, 16, 256, 256, 1},   {batch, 32, 32, 128, 128, 3, 2},
+      {batch, 32, 32, 128, 128},         {batch, 16, 16, 256, 256},        {batch, 32, 32, 256, 128},
+      {batch, 8, 8, 256, 256},           {batch, 4, 4, 256, 256},          {batch, 16, 16, 512, 256},
+      {batch, 32, 32, 256, 128, 1},      {batch, 16, 16, 256, 256, 1},     {batch, 32, 32, 128, 128, 3, 2},
       {1, 1, 32 * batch, 4096, 4096, 1}, {1, 1, 256 * batch, 256, 256, 1}, {1, 1, batch, 512, 512, 1},
       {batch, 32, 32, 3, 128},
   };
 }
 
 inline std::vector<GroupNormCase> group_norm_cases(int64_t batch) {
-  return {{batch, 32, 32, 128}, {batch, 32, 32, 256}, {batch, 16, 16, 256}, {batch, 8, 8, 256}, {batch, 4, 4, 256}};
+  return {{batch, 32, 32, 128},
+          {batch, 32, 32, 256},
+          {batch, 16, 16, 256},
+          {batch, 8, 8, 256},
+          {batch, 4, 4, 256}};
 }
 
 inline std::vector<AttentionCase> attention_cases(int64_t batch) {
@@ -38,8 +42,15 @@ inline std::vector<AttentionCase> attention_cases(int64_t batch) {
 }
 
 inline nlohmann::ordered_json to_json(ConvPass pass, const ConvCase& c) {
-  return {{"op", operation_of(pass)}, {"n", c.n},           {"h", c.h},           {"w", c.w}, {"c", c.c}, {"k", c.k},
-          {"filter", c.filter},       {"stride", c.stride}, {"flops", c.flops()}};
+  return {{"op", operation_of(pass)},
+          {"n", c.n},
+          {"h", c.h},
+          {"w", c.w},
+          {"c", c.c},
+          {"k", c.k},
+          {"filter", c.filter},
+          {"stride", c.stride},
+          {"flops", c.flops()}};
 }
 
 inline nlohmann::ordered_json to_json(const char* op, const GroupNormCase& c) {
@@ -49,7 +60,12 @@ inline nlohmann::ordered_json to_json(const char* op, const GroupNormCase& c) {
 /// Two products of [T,D] matrices forward, five backward.
 inline nlohmann::ordered_json to_json(const char* op, const AttentionCase& c, int products) {
   const double product = 2.0 * static_cast<double>(c.n * c.heads * c.t * c.t * c.head_dim);
-  return {{"op", op}, {"n", c.n}, {"t", c.t}, {"heads", c.heads}, {"head_dim", c.head_dim}, {"flops", products * product}};
+  return {{"op", op},
+          {"n", c.n},
+          {"t", c.t},
+          {"heads", c.heads},
+          {"head_dim", c.head_dim},
+          {"flops", products * product}};
 }
 
 }  // namespace imago

@@ -14,8 +14,8 @@ inline const char* operation_of(ConvPass pass) {
   return pass == ConvPass::kForward ? "conv2d" : pass == ConvPass::kDgrad ? "conv2d_dgrad" : "conv2d_wgrad";
 }
 
-/// One convolution, or with a 1x1 filter and h = 1 a product of matrices of w rows. All bfloat16, NHWC and [K,R,S,C], sums in
-/// float32.
+/// One convolution, or with a 1x1 filter and h = 1 a product of matrices of w rows. All bfloat16, NHWC and
+/// [K,R,S,C], sums in float32.
 struct ConvCase {
   int64_t n, h, w, c, k;
   int filter = 3, stride = 1;
@@ -32,7 +32,8 @@ struct ConvPointers {
   void *x, *w, *y;
 };
 
-/// One call of a library, on the default stream; and the way it found, ready for any tensors of the case's shapes.
+/// One call of a library, on the stream of cuda_backend(); and the way it found, ready for any tensors of the
+/// case's shapes.
 using LibraryCall = std::function<void()>;
 using LibraryAlgorithm = std::function<LibraryCall(const ConvPointers&)>;
 

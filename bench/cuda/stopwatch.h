@@ -1,36 +1,30 @@
-// Time on a GPU, which runs behind the host.
+// Time on a device that runs behind the host.
 #pragma once
-
-#include <cuda_runtime_api.h>
 
 #include <chrono>
 
-#include "kernels/error.h"
+#include "kernels/backend.h"
 
 namespace imago {
 
-/// Returns when all streams are idle.
-inline void wait_for_gpu() {
-  const cudaError_t error = cudaDeviceSynchronize();
-  if (error != cudaSuccess) failure("cudaDeviceSynchronize: ", cudaGetErrorString(error));
-}
-
-/// Seconds a call takes when `calls` of them are enqueued in one go. `wait` returns when the device is idle.
-template <class Enqueue, class Wait>
-double seconds_a_call(int calls, const Enqueue& enqueue, const Wait& wait) {
-  wait();
+/// Seconds from an idle device until it is idle again.
+template <class Enqueue>
+double seconds_of(Backend& backend, const Enqueue& enqueue) {
+  backend.synchronize();
   const auto start = std::chrono::steady_clock::now();
-  for (int i = 0; i < calls; ++i) enqueue(i);
-  wait();
+  enqueue();
+  backend.synchronize();
   const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
-  return seconds.count() / calls;
+  return seconds.count();
 }
 
-/// The same for a choice among a few: one call to load the kernel, then some.
+/// A call's, to choose among a few: the first, which loads the kernel, does not count.
 template <class Call>
-double seconds_of(const Call& call) {
+double seconds_to_compare(const Call& call) {
   call();
-  return seconds_a_call(5, [&](int) { call(); }, wait_for_gpu);
+  return seconds_of(*cuda_backend(), [&] {
+    for (int i = 0; i < 5; ++i) call();
+  });
 }
 
 }  // namespace imago

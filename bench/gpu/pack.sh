@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# pack.sh BUILD FOLDER: lays a folder that runs on another x86-64 machine with an NVIDIA GPU: the programs of BUILD
-# (preset gpu), the libraries that they need but for the C library's own, and the scripts. `FOLDER/gpu --help`.
+# pack.sh BUILD FOLDER: lays a folder that runs on another x86-64 machine with an NVIDIA GPU: the programs of
+# BUILD (preset gpu), the libraries that they need but for the C library's own, and the scripts. `FOLDER/gpu
+# --help`.
 set -euo pipefail
 build="$1" folder="$2"
 bench="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"

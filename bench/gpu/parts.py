@@ -102,7 +102,7 @@ def find_sanitizer(context):
 
 
 def is_of(test, op):
-    """Whether a test of the op table is one of an operation in the type that training has it in, on any backend."""
+    """Whether a test of the op table is of an operation, in the type that training has it in, on any backend."""
     training = "float32" if op in ("adamw", "norm") else "bfloat16"
     return re.search(rf"/cuda(_sm_\d+_x\d+)?_{op}_{training}$", test) is not None
 

@@ -55,9 +55,12 @@ class Runner:
                 output, errors = process.communicate(standard_input, timeout=limit)
                 code = process.returncode
             except subprocess.TimeoutExpired:
-                os.killpg(process.pid, signal.SIGKILL)  # with its children
-                output, errors = process.communicate()
                 code = None
+                os.killpg(process.pid, signal.SIGKILL)  # with its children
+                try:
+                    output, errors = process.communicate(timeout=5)
+                except subprocess.TimeoutExpired:  # a driver may hold it
+                    output, errors = "", "it cannot be ended\n"
         finished = Finished(command, code, output, time.monotonic() - start)
         with self.lock, self.log.open("a", encoding="utf-8") as log:
             log.write(f"$ {' '.join(command)}\n{output}{errors}")

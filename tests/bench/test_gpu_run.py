@@ -11,14 +11,14 @@ import unittest
 
 RUN_GPU = pathlib.Path(__file__).resolve().parents[2] / "bench/gpu/run_gpu.py"
 
-GPU = '{"name": "Test GPU", "capability": 90, "multiprocessors": 1, "memory_mib": 81920, "l2_mib": 50, "driver_cuda": 13000}'
+GPU = '{"name": "Test GPU", "capability": 90, "memory_mib": 81920, "driver_cuda": 13000}'
 STEP = ('{"parameters": 1000000, "batch": 64, "step_s_median": 0.0125, "pictures_per_second": 5120, '
         '"peak_tensor_mib": 100, "profile": [{"operation": "conv2d", "shapes": "[1,2,3,4]", "calls": 2, '
         '"seconds": 0.004, "flops": 2e12, "bytes": 4e9}]}')
 PEER_STEP = STEP.replace("0.0125", "0.0250")
 CASE = '"op": "conv2d", "n": 128, "h": 32, "w": 32, "c": 128, "k": 128, "filter": 3, "stride": 1, "flops": 4e10'
-DUEL = ('{%s, "bytes": 1000, "imago_warm_s": 1e-4, "imago_cold_s": 2e-4, "library_warm_s": 3e-4, "library_cold_s": '
-        '4e-4, "difference": 0.001, "agrees": true}' % CASE)
+DUEL = ('{%s, "bytes": 1000, "imago_warm_s": 1e-4, "imago_cold_s": 2e-4, "library_warm_s": 3e-4, '
+        '"library_cold_s": 4e-4, "difference": 0.001, "agrees": true}' % CASE)
 PEER_DUEL = '{%s, "torch_warm_s": 5e-4, "torch_cold_s": 6e-4}' % CASE
 
 PROGRAMS = {
@@ -120,7 +120,8 @@ class GpuRun(unittest.TestCase):
         self.assertIn("1.0e-03 OFF", (self.output / "summary.md").read_text(encoding="utf-8"))
 
     def test_a_library_and_pytorch_may_be_absent(self):
-        self.write("bench_cuda_libraries", f"""echo '{{"missing": "cuDNN", "problem": "no such file"}}'; echo '{DUEL}'""")
+        missing = '{"missing": "cuDNN", "problem": "no such file"}'
+        self.write("bench_cuda_libraries", f"echo '{missing}'; echo '{DUEL}'")
         self.write("python", "exit 1")
         done = self.run_gpu("--only", "libraries,torch")
         self.assertEqual(done.returncode, 0, done.stdout)

@@ -1,5 +1,5 @@
-// test_gpu_ops: the op table on a GPU, as it is and as several smaller ones. Exit 3: there is none. With --small_only,
-// the small cases alone: under a tool that slows every instruction down.
+// test_gpu_ops: the op table on a GPU, as it is and as several smaller ones. Exit 3: there is none. With
+// --small_only, the small cases alone: under a tool that slows every instruction down.
 #include <gtest/gtest.h>
 
 #include <cstdio>
@@ -17,7 +17,8 @@ std::vector<BackendUnderTest> backends_under_test() {
   std::vector<Backend*> backends = small_gpus();
   backends.insert(backends.begin(), cuda_backend());
   std::vector<BackendUnderTest> entries;
-  for (Backend* b : backends) entries.push_back({.backend = b, .small_only = small_only, .on_host_threads = false});
+  for (Backend* b : backends)
+    entries.push_back({.backend = b, .small_only = small_only, .on_host_threads = false});
   return entries;
 }
 

@@ -7,7 +7,7 @@
 namespace imago::test {
 
 std::vector<BackendUnderTest> backends_under_test() {
-  setenv("IMAGO_EMU_MEMORY_MB", "1024", 0);  // "far more than there is" is tried, too
+  setenv("IMAGO_EMU_MEMORY_MB", "1024", 0);                          // "far more than there is" is tried, too
   const bool small_only = std::getenv("IMAGO_EMU_SEED") != nullptr;  // many runs of the shuffled schedules
   std::vector<Backend*> backends = cuda_on_cpu::small_gpus(90);
   backends.insert(backends.begin(), &cuda_on_cpu_backend());

@@ -1,6 +1,6 @@
-// The same device as several smaller ones. A GPU with few multiprocessors is filled by any shape: the kernels choose
-// large tiles and split no sums, as on a large GPU they do for large shapes, which would be slow to check. And a GPU
-// that passes for an older one takes the kernels for older ones.
+// The same device as several smaller ones. A GPU with few multiprocessors is filled by any shape: the kernels
+// choose large tiles and split no sums, as on a large GPU they do for large shapes, which would be slow to
+// check. And a GPU that passes for an older one takes the kernels for older ones.
 #pragma once
 
 #include <memory>
