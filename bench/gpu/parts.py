@@ -63,10 +63,11 @@ def json_lines(text: str) -> list:
 
 def conformance(context, runner):
     done = runner.run([context.programs / "ptx_conformance"])
-    lines = done.output.splitlines()
-    last = lines[-1] if lines else "no output"
-    differing = [line.split()[0] for line in lines[:-1] if "DIFFERS" in line or "FAILS" in line]
-    return Part(verdict_of([done]), last, {"summary": last, "differing": differing})
+    *cases, last = done.output.splitlines() or ["no output"]
+    rows = [dict(zip(("wrapper", "verdict"), re.split(r"\s{2,}|\s(?=DIFFERS|FAILS)", line, maxsplit=1)))
+            for line in cases]
+    bad = [row["wrapper"] for row in rows if row.get("verdict", "").startswith(("DIFFERS", "FAILS"))]
+    return Part(verdict_of([done]), last + (": not " + ", ".join(bad) if bad else ""), rows)
 
 
 def op_tests(context, runner):

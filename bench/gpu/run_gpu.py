@@ -88,11 +88,6 @@ def run_part(plan, context, output, deadline):
     return {"name": plan.name, "verdict": part.verdict, "seconds": seconds, "note": part.note, "data": part.data}
 
 
-def write(output, results):
-    (output / "results.json").write_text(json.dumps(results, indent=1), encoding="utf-8")
-    (output / "summary.md").write_text(page(results), encoding="utf-8")
-
-
 def main():
     options = parse()
     gpu = find_gpu(options.programs)
@@ -110,7 +105,9 @@ def main():
     for i, plan in enumerate(chosen):
         reserved = sum(later.seconds for later in chosen[i + 1 :]) * options.minutes / 8
         results["parts"].append(run_part(plan, context, options.output, end - reserved))
-        write(options.output, results)  # after every part: a run that is killed leaves what it has
+        # After every part: a run that is killed leaves what it has.
+        (options.output / "results.json").write_text(json.dumps(results, indent=1), encoding="utf-8")
+    (options.output / "summary.md").write_text(page(results), encoding="utf-8")
     print(f"\n{parts_table(results)}\n\n{steps_table(results)}\n\nall of it: {options.output / 'summary.md'}")
     return int(any(part["verdict"] not in ("passed", "absent") for part in results["parts"]))
 

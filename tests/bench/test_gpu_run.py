@@ -23,7 +23,7 @@ PEER_DUEL = '{%s, "torch_warm_s": 5e-4, "torch_cold_s": 6e-4}' % CASE
 
 PROGRAMS = {
     "gpu_info": f"echo '{GPU}'",
-    "ptx_conformance": "echo 'mma_m16n8k16 same'; echo 'sm_90: 1 agree, 0 differ, 0 skipped'",
+    "ptx_conformance": "printf '%-50s %s\\n' 'mma m16n8k16' same; echo 'sm_90: 1 agree, 0 differ, 0 skipped'",
     "test_gpu_ops": """
         case "$*" in
           *--gtest_list_tests*)
@@ -91,6 +91,17 @@ class GpuRun(unittest.TestCase):
         self.assertEqual((done.returncode, done.stdout), (3, ""))
         self.assertEqual(done.stderr, "gpu: no CUDA device: none is visible\n")
         self.assertFalse(self.output.exists())
+
+    def test_wrappers_that_differ_are_named(self):
+        self.write("ptx_conformance", """
+            printf '%-50s %s\\n' 'mma m16n8k16' same 'ldmatrix x4' 'DIFFERS at word 0: 00000001 on the GPU' \\
+                   'a name so long that it runs into what is behind it' 'FAILS on the GPU: out of memory'
+            echo 'sm_90: 1 agree, 2 differ, 0 skipped'
+            exit 1""")
+        done = self.run_gpu("--only", "conformance")
+        self.assertEqual(done.returncode, 1)
+        names = "ldmatrix x4, a name so long that it runs into what is behind it"
+        self.assertIn(f"sm_90: 1 agree, 2 differ, 0 skipped: not {names}", done.stdout)
 
     def test_a_failing_operation_is_named_and_the_rest_runs(self):
         self.write("test_gpu_ops", PROGRAMS["test_gpu_ops"] + '\ncase "$*" in *conv2d_float32*) exit 1 ;; esac')
