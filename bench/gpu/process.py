@@ -1,5 +1,6 @@
 """Programs under a time limit, several at once, their output in a log."""
 
+import contextlib
 import dataclasses
 import os
 import pathlib
@@ -56,7 +57,8 @@ class Runner:
                 code = process.returncode
             except subprocess.TimeoutExpired:
                 code = None
-                os.killpg(process.pid, signal.SIGKILL)  # with its children
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)  # with its children
                 try:
                     output, errors = process.communicate(timeout=5)
                 except subprocess.TimeoutExpired:  # a driver may hold it

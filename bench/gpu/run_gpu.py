@@ -91,9 +91,13 @@ def run_part(plan, context, output, deadline):
 def main():
     options = parse()
     gpu = find_gpu(options.programs)
-    options.output.mkdir(parents=True, exist_ok=True)
-    for plan in PLAN:
-        (options.output / plan.log).unlink(missing_ok=True)
+    try:
+        options.output.mkdir(parents=True, exist_ok=True)
+        for plan in PLAN:
+            (options.output / plan.log).write_text("", encoding="utf-8")
+    except OSError as error:
+        print(f"gpu: --output {options.output}: {error.strerror}", file=sys.stderr)
+        return 2
     packages = ask(options.python, "-c", "import sys; print(*filter(None, sys.path), sep='\\n')").splitlines()
     context = Context(options.programs.resolve(), BENCH, gpu, options.python, packages)
     results = {"date": datetime.datetime.now().astimezone().isoformat(timespec="seconds"), "version": version(),

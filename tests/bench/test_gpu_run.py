@@ -151,6 +151,12 @@ class GpuRun(unittest.TestCase):
         self.assertEqual(self.verdicts(), {"conformance": "failed", "steps": "passed"})
         self.assertEqual(done.returncode, 1)
 
+    def test_an_output_that_cannot_be_written(self):
+        self.output.write_text("a file", encoding="utf-8")
+        done = self.run_gpu()
+        self.assertEqual((done.returncode, done.stdout), (2, ""))
+        self.assertEqual(done.stderr, f"gpu: --output {self.output}: File exists\n")
+
     def test_bad_arguments(self):
         for arguments, named in ((["--only", "steps,nonsense"], "nonsense"), (["--minutes", "-1"], "--minutes")):
             done = self.run_gpu(*arguments)
