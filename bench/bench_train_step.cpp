@@ -2,6 +2,7 @@
 //
 //   bench_train_step --batch 16 --threads 2 --head_dim 8 --mixed_precision bf16 --json
 //   bench_train_step --profile                     # where the time of a step goes, operation by operation
+//   bench_train_step --config bench/configs/ddpm_cifar10_32.json --ema --profile_json times.json  # for bench_cost
 //   bench_train_step --trainer --device cuda --batch 128 --config bench/configs/ddpm_cifar10_32.json
 //
 // Without --trainer the step is taken apart into forward, backward and optimizer, as bench/unet_torch.py
@@ -13,10 +14,12 @@
 #include <CLI/CLI.hpp>
 #include <cstdio>
 
+#include "bench/cost_report.h"
 #include "bench/median.h"
 #include "bench/profile_table.h"
 #include "bench/step_parts.h"
 #include "bench/whole_step.h"
+#include "engine/io/json.h"
 #include "engine/tensor/allocator.h"
 
 namespace imago {
@@ -39,8 +42,7 @@ StepOptions parse(int argc, char** argv) {
   number("--loader_workers", o.loader_workers, "threads that prepare batches (with --trainer)",
          CLI::NonNegativeNumber);
   app.add_option("--config", o.config,
-                 "the network: a unet/config.json of diffusers (default: 6.80 M parameters)")
-      ->check(CLI::ExistingFile);
+                 "another U-Net: a UNet2DModel's config.json, or a folder that holds one");
   app.add_option("--mixed_precision", o.mixed_precision, "no or bf16")
       ->check(CLI::IsMember({"no", "bf16"}))
       ->capture_default_str();
@@ -48,13 +50,17 @@ StepOptions parse(int argc, char** argv) {
   auto* infer = app.add_flag("--infer", o.infer, "forward only, without recording gradients");
   app.add_flag("--trainer", o.trainer, "the trainer's step, data loading included, in one piece")
       ->excludes(infer);
+  app.add_flag("--ema", o.ema, "keep a moving average of the weights");
   app.add_flag("--json", o.json, "one JSON object, as bench/unet_torch.py prints it");
   app.add_flag("--profile", o.profile, "the time of every operation, waiting for each");
+  app.add_option("--profile_json", o.profile_json,
+                 "also write the times by layer into this file, for bench_cost");
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& e) {
     std::exit(app.exit(e) == 0 ? 0 : 2);
   }
+  o.profile |= !o.profile_json.empty();
   return o;
 }
 
@@ -98,7 +104,7 @@ void print_text(const StepOptions& o, const Measurement& m) {
               mebibytes(m.memory.peak_bytes), m.loss);
 }
 
-nlohmann::ordered_json to_json(const StepOptions& o, const Measurement& m) {
+nlohmann::ordered_json json_of(const StepOptions& o, const Measurement& m) {
   const auto [least, most] = m.least_and_most();
   const double step = m.median_of(&StepTimes::total);
   rusage usage{};
@@ -145,6 +151,14 @@ Measurement measure(const StepOptions& options, ProfilingBackend* profile) {
   return m;
 }
 
+void write_profile(const StepOptions& o, const ProfilingBackend& profile, int steps) {
+  MeasuredTimes times;
+  for (const auto& [key, entry] : profile.entries()) {
+    times[{key.layer, key.operation}] += entry.seconds / steps;
+  }
+  write_json(o.profile_json, to_json(times, o.device));
+}
+
 int run(int argc, char** argv) {
   const StepOptions options = parse(argc, argv);
   omp_set_num_threads(options.threads);
@@ -159,13 +173,14 @@ int run(int argc, char** argv) {
       options.trainer ? measure<WholeStep>(options, noted) : measure<StepParts>(options, noted);
   const int steps = options.steps * options.rounds;
   if (options.json) {
-    nlohmann::ordered_json line = to_json(options, m);
+    nlohmann::ordered_json line = json_of(options, m);
     if (profile) line["profile"] = profile_json(*profile, steps);
     std::printf("%s\n", line.dump().c_str());
   } else {
     print_text(options, m);
     if (profile) print_profile(*profile, m.median_of(&StepTimes::total), steps);
   }
+  if (!options.profile_json.empty()) write_profile(options, *profile, steps);
   return 0;
 }
 

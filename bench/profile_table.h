@@ -30,32 +30,27 @@ inline void print_profile_rows(std::vector<ProfileRow> rows, size_t most, double
 
 /// By operation, then the most expensive shapes. What the operations do not account for is the engine itself.
 inline void print_profile(const ProfilingBackend& profile, double step_seconds, int steps) {
-  std::map<std::string, ProfilingBackend::Entry> families;
-  std::vector<ProfileRow> shapes;
+  std::map<std::string, ProfilingBackend::Entry> families, shapes;
   double seconds = 0;
   for (const auto& [key, entry] : profile.entries()) {
-    ProfilingBackend::Entry& family = families[key.first];
-    family.seconds += entry.seconds;
-    family.cpu_seconds += entry.cpu_seconds;
-    family.calls += entry.calls;
-    family.flops += entry.flops;
-    family.bytes += entry.bytes;
+    families[key.operation] += entry;
+    shapes[key.operation + " " + key.shapes] += entry;
     seconds += entry.seconds;
-    shapes.emplace_back(key.first + " " + key.second, entry);
   }
   std::printf("\n%.1f ms a step, %.1f ms of them in operations\n\n", 1e3 * step_seconds,
               1e3 * seconds / steps);
   print_profile_rows({families.begin(), families.end()}, families.size(), step_seconds, steps);
   std::printf("\n");
-  print_profile_rows(shapes, 40, step_seconds, steps);
+  print_profile_rows({shapes.begin(), shapes.end()}, 40, step_seconds, steps);
 }
 
-/// One object an operation and shape, per step.
+/// One object a layer, operation and shape, per step.
 inline nlohmann::ordered_json profile_json(const ProfilingBackend& profile, int steps) {
   nlohmann::ordered_json rows = nlohmann::ordered_json::array();
   for (const auto& [key, e] : profile.entries()) {
-    rows.push_back({{"operation", key.first},
-                    {"shapes", key.second},
+    rows.push_back({{"layer", key.layer},
+                    {"operation", key.operation},
+                    {"shapes", key.shapes},
                     {"calls", static_cast<double>(e.calls) / steps},
                     {"seconds", e.seconds / steps},
                     {"flops", static_cast<double>(e.flops) / steps},

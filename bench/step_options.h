@@ -1,16 +1,17 @@
 // What bench_train_step times: a network, a batch, a number type, a device.
 #pragma once
 
+#include <cstdio>
 #include <string>
 
-#include "models/unet/config.h"
+#include "models/diffusion/pipeline_folder.h"
 
 namespace imago {
 
 struct StepOptions {
   int batch = 16, threads = 2, steps = 6, warmup = 2, rounds = 1, head_dim = 8, loader_workers = 4;
-  std::string config, mixed_precision = "no", device = "cpu";
-  bool infer = false, trainer = false, json = false, profile = false;
+  std::string config, mixed_precision = "no", device = "cpu", profile_json;
+  bool infer = false, trainer = false, ema = false, json = false, profile = false;
 
   DType activations() const { return mixed_precision == "bf16" ? DType::kBFloat16 : DType::kFloat32; }
 };
@@ -27,9 +28,12 @@ inline UNetConfig network(const StepOptions& options) {
   UNetConfig config;
   if (!options.config.empty()) {
     std::vector<std::string> warnings;
-    config = read_unet_config(options.config, warnings);
+    config = read_unet_config_anywhere(options.config, warnings);
+    for (const std::string& w : warnings) std::fprintf(stderr, "bench_train_step: %s\n", w.c_str());
     if (!config.sample_size)
-      bad_input(options.config, ": sample_size is missing: how large are the pictures?");
+      bad_input("--config ", options.config, ": sample_size is missing: how large are the pictures?");
+    if (config.takes_class_labels())
+      bad_input("--config ", options.config, ": expected a model without class labels");
     return config;
   }
   config.sample_size = {{32, 32}};

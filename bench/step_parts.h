@@ -26,7 +26,9 @@ class StepParts {
     parameters_.initialize(0);
     parameters_.refresh_compute();
     if (!options.infer) {
-      optimizer_.emplace(parameters_, AdamW::Options{.max_grad_norm = 0, .ema = {}});
+      AdamW::Options adamw{.max_grad_norm = 0, .ema = {}};
+      if (options.ema) adamw.ema.emplace();
+      optimizer_.emplace(parameters_, adamw);
       parameters_.zero_gradients();
     }
     const UNetConfig& config = model_.config();

@@ -65,6 +65,7 @@ class WholeStep {
     config.max_train_steps = 1 << 30;
     config.device = parse_device(options.device);
     config.compute = options.activations();
+    if (options.ema) config.optimizer.ema.emplace();
     return config;
   }
   static std::shared_ptr<const Dataset> pictures(const StepOptions& options) {

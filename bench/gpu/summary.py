@@ -83,9 +83,19 @@ def kernels_table(results, mode):
                   "difference"], rows)
 
 
+def by_shapes(profile):
+    """The rows of all layers that run an operation on the same shapes, added."""
+    sums = {}
+    for entry in profile:
+        total = sums.setdefault((entry["operation"], entry["shapes"]), dict(entry, calls=0, seconds=0, flops=0, bytes=0))
+        for key in ("calls", "seconds", "flops", "bytes"):
+            total[key] += entry[key]
+    return sums.values()
+
+
 def profile_table(row, most=24):
     total = sum(entry["seconds"] for entry in row["profile"])
-    entries = sorted(row["profile"], key=lambda entry: -entry["seconds"])[:most]
+    entries = sorted(by_shapes(row["profile"]), key=lambda entry: -entry["seconds"])[:most]
     lines = [[entry["operation"], entry["shapes"], number(entry["calls"], "{:.0f}"),
               number(1000 * entry["seconds"], "{:.3f}"), number(100 * entry["seconds"] / total, "{:.1f} %"),
               number(1e-12 * entry["flops"] / entry["seconds"], "{:.1f}"),

@@ -35,9 +35,6 @@ struct ForwardArgs {
   }
 };
 
-template <int kD>
-constexpr int kKeys = kD == 256 ? 32 : 64;  // of a tile
-
 /// The running softmax of rows lane / 4 and lane / 4 + 8 of a warp's sixteen.
 struct RunningSoftmax {
   float largest[2] = {-INFINITY, -INFINITY};  // of the row so far, in units of log2

@@ -13,8 +13,6 @@
 // registers; each slice computes the scores again.
 //
 // Cost: 14 N heads T^2 D FLOP (18 at D = 256) on tensor cores. Not measured on a GPU yet.
-#include <algorithm>
-
 #include "kernels/cuda/attention.h"
 #include "kernels/cuda/attention_simple.h"
 #include "kernels/cuda/attention_tile.h"
@@ -40,12 +38,6 @@ struct BackwardArgs {
     return of + (int64_t{picture()} * heads + blockIdx.y) * tokens;
   }
 };
-
-/// Tokens of the tile that a block walks along, and channels of dk and dv that it owns.
-template <int kD>
-constexpr int kWalk = kD >= 128 ? 32 : 64;
-template <int kD>
-constexpr int kSlice = std::min(kD, 128);
 
 // ---- delta[n,h,t] = sum_d dy y: eight lanes a row, eight channels a lane where they come in eights ----
 

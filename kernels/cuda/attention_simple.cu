@@ -16,7 +16,7 @@
 namespace imago::IMAGO_CUDA_NAMESPACE {
 namespace {
 
-constexpr int kThreads = 128, kRows = 8, kColumns = 32;
+constexpr int kThreads = kSimpleAttentionThreads, kRows = kSimpleAttentionRows, kColumns = 32;
 constexpr int kPerRow = kThreads / kRows;  // threads that share a row of scores
 
 /// The operands of both directions; what one of them does not use is null.

@@ -9,12 +9,11 @@
 #include "kernels/backend.h"
 #include "kernels/cuda/gpu.h"
 #include "kernels/cuda/ptx.h"
+#include "kernels/cuda/tiling/attention.h"
 #include "kernels/cuda/vec.h"
 
 namespace imago::IMAGO_CUDA_NAMESPACE {
 
-constexpr int kAttentionThreads = 128;
-constexpr int kAttentionRows = 64;  // of a block: 16 a warp
 constexpr float kLog2E = 1.4426950408889634f;
 
 /// One head of one picture in a tensor [N,T,heads*D].
@@ -31,7 +30,7 @@ struct HeadView {
 template <int kD>
 struct HeadTile {
   static constexpr int kChunks = kD / 8;  // 2, 4, or a multiple of 8
-  static __host__ __device__ constexpr int bytes(int rows) { return rows * kD * 2; }
+  static __host__ __device__ constexpr int bytes(int rows) { return head_tile_bytes(kD, rows); }
   static __device__ __forceinline__ int offset(int row, int chunk) {
     const int swizzle = kChunks >= 8 ? row & 7 : (row / (8 / kChunks)) & (kChunks - 1);
     return (row * kChunks + (chunk ^ swizzle)) * 16;
@@ -164,21 +163,5 @@ struct AttentionShape {
                 static_cast<unsigned>(pictures * slices));
   }
 };
-
-/// f(kD) with the padded head dimension as a constant, for dim <= 256.
-template <class F>
-void dispatch_head_dim(int dim, F&& f) {
-  if (dim <= 16) return f(std::integral_constant<int, 16>());
-  if (dim <= 32) return f(std::integral_constant<int, 32>());
-  if (dim <= 64) return f(std::integral_constant<int, 64>());
-  if (dim <= 128) return f(std::integral_constant<int, 128>());
-  return f(std::integral_constant<int, 256>());
-}
-
-/// bfloat16 and a head that fits the tensor-core kernels' registers; everything else takes
-/// attention_simple.cu.
-inline bool takes_tensor_cores(DType dtype, int dim) {
-  return dtype == DType::kBFloat16 && dim <= 256;
-}
 
 }  // namespace imago::IMAGO_CUDA_NAMESPACE

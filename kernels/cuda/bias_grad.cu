@@ -10,16 +10,15 @@
 // same bits every time.
 //
 // Cost: reads dy once (memory-bound: bytes / 3 TB/s on an H100). Not measured on a GPU yet.
-#include <algorithm>
-
 #include "kernels/cuda/conv2d.h"
+#include "kernels/cuda/tiling/flat.h"
 #include "kernels/cuda/vec.h"
 
 namespace imago::IMAGO_CUDA_NAMESPACE {
 namespace {
 
 constexpr int kWarps = 8;
-constexpr int kSlabChannels = 256;  // channels of a block: 32 lanes x 8
+constexpr int kSlabChannels = BiasSlabs::kChannels;  // of a block: 32 lanes x 8
 
 /// partial[n, slab, k] = sum over the slab's pixels. grid: (slabs, groups of 256 channels, pictures).
 template <class T>
@@ -93,15 +92,10 @@ void bias_grad(const Gpu& gpu, ConstTensorRef dy, float scale, TensorRef dbias, 
   const int64_t pixels = dy.numel() / (images * channels);
   check(pixels < (1 << 30) && channels < (1 << 30) && images < 65536, "bias_grad on CUDA: shape ",
         dy.shape.to_string(), " is too large");
-  auto ceil_div = [](int64_t a, int64_t b) { return (a + b - 1) / b; };
-  const int64_t groups = ceil_div(channels, kSlabChannels);
-  // Four blocks a multiprocessor, at least 64 pixels each.
-  const int64_t wanted = ceil_div(4 * gpu.sms, images * groups);
-  const int64_t slabs = std::clamp<int64_t>(wanted, 1, std::max<int64_t>(pixels / 64, 1));
-  const int64_t slab = ceil_div(std::max<int64_t>(pixels, 1), slabs);
+  const BiasSlabs cut(gpu, images, pixels, channels);
   const bool vector = channels % 8 == 0 && aligned16(dy.data);
   float* const partial =
-      static_cast<float*>(workspace.get(static_cast<size_t>(images * slabs * channels) * 4));
+      static_cast<float*>(workspace.get(static_cast<size_t>(images * cut.slabs * channels) * 4));
 
   dispatch_float(dy.dtype, "bias_grad", [&](auto element) {
     using T = decltype(element);
@@ -112,15 +106,15 @@ void bias_grad(const Gpu& gpu, ConstTensorRef dy, float scale, TensorRef dbias, 
       c.stream = gpu.stream;
       return c;
     };
-    const int p = static_cast<int>(pixels), k = static_cast<int>(channels), s = static_cast<int>(slabs);
-    launch(sum_slabs<T>, config(slabs, groups, images), dy.as<T>(), p, k, static_cast<int>(slab), vector,
-           partial);
+    const int p = static_cast<int>(pixels), k = static_cast<int>(channels), s = static_cast<int>(cut.slabs);
+    launch(sum_slabs<T>, config(cut.slabs, cut.groups, images), dy.as<T>(), p, k, static_cast<int>(cut.slab),
+           vector, partial);
     if (dper_image)
       launch(sum_images<T>, config(ceil_div(channels, 256), images, 1), partial, s, k, scale,
              dper_image.as<T>());
     if (dbias)
-      launch(sum_batch, config(ceil_div(channels, 32), 1, 1), partial, static_cast<int>(images * slabs), k,
-             scale, dbias.as<float>());
+      launch(sum_batch, config(ceil_div(channels, 32), 1, 1), partial, static_cast<int>(images * cut.slabs),
+             k, scale, dbias.as<float>());
   });
 }
 

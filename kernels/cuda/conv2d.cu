@@ -31,8 +31,6 @@ void conv2d(const Gpu& gpu, const Concat& x, ConstTensorRef w, const Conv2dGeome
     const int64_t outputs = w.shape[0];
     const auto a = patches_of<T>(x, w.shape[1], w.shape[2], g.stride, g.top, g.left, y.shape[1], y.shape[2]);
     const FilterRows<T> b{w.as<T>(), static_cast<int>(outputs), a.depth};
-    const bool vector_out = outputs % 8 == 0 && aligned16(y.data) && aligned16(epilogue.bias.data) &&
-                            aligned16(epilogue.per_image_bias.data) && aligned16(epilogue.residual.data);
     const ForwardOut<T> out{.y = y.as<T>(),
                             .bias = epilogue.bias.as<float>(),
                             .per_image_bias = epilogue.per_image_bias.as<T>(),
@@ -41,7 +39,7 @@ void conv2d(const Gpu& gpu, const Concat& x, ConstTensorRef w, const Conv2dGeome
                             .lines = a.lines,
                             .columns = b.lines,
                             .image = a.output,
-                            .vector = vector_out};
+                            .vector = vector_epilogue(epilogue, y)};
     if constexpr (sizeof(T) == 2) {
       if (conv2d_hopper(gpu, x, w, g, out, y.shape)) return;
     }

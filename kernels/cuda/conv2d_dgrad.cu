@@ -21,21 +21,6 @@
 namespace imago::IMAGO_CUDA_NAMESPACE {
 namespace {
 
-/// What one residue class of rows (or columns) of dx has to do, counted by q: h = first + q * stride.
-struct ResidueClass {
-  int first, pixels;  // h of q = 0; how many q's
-  int tap, taps;      // last tap it sees (r = tap - u * stride for u = 0, 1, ...), and how many
-  int top;            // i = q - top + u
-
-  ResidueClass(int first, int64_t extent, int filter, int stride, int padding) : first(first) {
-    pixels = static_cast<int>((extent - first + stride - 1) / stride);
-    const int lowest = (first + padding) % stride;  // taps: lowest, lowest + stride, ...
-    taps = lowest < filter ? (filter - lowest + stride - 1) / stride : 0;
-    tap = lowest + (taps - 1) * stride;
-    top = taps - 1 - (first + padding - lowest) / stride;  // from i * stride + r = h + padding
-  }
-};
-
 template <class T>
 void run_class(const Gpu& gpu, ConstTensorRef dy, ConstTensorRef w, const Conv2dGeometry& g, float scale,
                const ConcatOut& dx, const ResidueClass& rows, const ResidueClass& columns) {

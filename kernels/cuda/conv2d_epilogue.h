@@ -3,6 +3,7 @@
 #pragma once
 
 #include "kernels/backend.h"
+#include "kernels/cuda/tiling/conv2d.h"
 #include "kernels/cuda/vec.h"
 
 namespace imago::IMAGO_CUDA_NAMESPACE {

@@ -25,9 +25,7 @@ namespace {
 
 using T = __nv_bfloat16;
 
-constexpr int kOutputs = 128;                       // output channels of a block
-constexpr int kFilterBytes = kOutputs * kRowBytes;  // a stage of the filter ring: 64 channels in, 128 out
-constexpr int kConsumers = 2 * kWarpgroup;
+constexpr int kOutputs = kHopperOutputs, kFilterBytes = kHopperFilterBytes, kConsumers = kHopperConsumers;
 constexpr int kConsumerWarps = kConsumers / 32;
 
 struct Plan {
@@ -239,52 +237,33 @@ TensorMap filter_map(ConstTensorRef w, bool dgrad) {
 template <bool kDgrad, class Out>
 bool run(const Gpu& gpu, const Concat& x, ConstTensorRef w, int top, int left, const Out& out,
          const Shape& output) {
-  const int64_t filter_height = w.shape[1], filter_width = w.shape[2];
-  const auto in_blocks = [](const ConstTensorRef& t) {
-    return t.shape[3] % kBlock == 0 && aligned16(t.data);
-  };
-  if (gpu.capability != 90 || !out.vector || !in_blocks(x.a) || (x.b && !in_blocks(x.b)) ||
-      !aligned16(w.data))
-    return false;
+  const std::optional<HopperTiling> tiling = hopper_tiling(gpu, x, w, output, out.columns, out.vector);
+  if (!tiling) return false;
+  check(tiling->blocks() < (int64_t{1} << 31), "convolution on CUDA: too many tiles");
 
-  const int64_t tiles = (out.columns + kOutputs - 1) / kOutputs;
-  auto boxes_of = [&](int pixels) {
-    return choose_boxes(pixels, output[0], output[1], output[2], static_cast<int>(filter_height), 64,
-                        48 << 10);
-  };
-  PixelBoxes boxes = boxes_of(256);
-  const bool large = boxes.count * tiles >= gpu.sms;
-  if (!large) boxes = boxes_of(128);
-  if (boxes.count * tiles * 4 < gpu.sms) return false;  // smaller tiles fill the chip better
-  check(boxes.count * tiles < (int64_t{1} << 31), "convolution on CUDA: too many tiles");
-
-  Plan plan{.boxes = boxes,
-            .filter_height = static_cast<int>(filter_height),
-            .filter_width = static_cast<int>(filter_width),
-            .top = top,
-            .left = left,
-            .blocks_a = static_cast<int>(x.a.shape[3] / kBlock),
-            .blocks = static_cast<int>(x.channels() / kBlock),
-            .pixel_stages = boxes.halo ? 3 : 4,  // with a halo, one stage of pixels lasts for R of filters
-            .filter_stages = 0,
-            .height = static_cast<int>(output[1]),
-            .width = static_cast<int>(output[2]),
-            .pictures = static_cast<int>(output[0]),
-            .output_tiles = Divisor(tiles)};
-  const int left_over = static_cast<int>(gpu.shared_bytes) - 512 - plan.pixel_stages * boxes.bytes();
-  plan.filter_stages = std::min(boxes.halo ? 8 : 4, left_over / kFilterBytes);
-  if (plan.filter_stages < 2) return false;
-  const int ring_bytes = plan.pixel_stages * boxes.bytes() + plan.filter_stages * kFilterBytes;
+  const PixelBoxes boxes(tiling->boxes);
+  const Plan plan{.boxes = boxes,
+                  .filter_height = static_cast<int>(w.shape[1]),
+                  .filter_width = static_cast<int>(w.shape[2]),
+                  .top = top,
+                  .left = left,
+                  .blocks_a = static_cast<int>(x.a.shape[3] / kBlock),
+                  .blocks = static_cast<int>(x.channels() / kBlock),
+                  .pixel_stages = tiling->pixel_stages,
+                  .filter_stages = tiling->filter_stages,
+                  .height = static_cast<int>(output[1]),
+                  .width = static_cast<int>(output[2]),
+                  .pictures = static_cast<int>(output[0]),
+                  .output_tiles = Divisor(tiling->output_tiles)};
 
   LaunchConfig config;
-  config.grid = static_cast<unsigned>(boxes.count * tiles);
-  config.block = kConsumers + kWarpgroup;
-  config.shared_bytes = static_cast<size_t>(std::max(
-      ring_bytes + 16 * (plan.pixel_stages + plan.filter_stages), (large ? 256 : 128) * kOutputs * 4));
+  config.grid = static_cast<unsigned>(tiling->blocks());
+  config.block = kHopperThreads;
+  config.shared_bytes = tiling->shared_bytes;
   config.stream = gpu.stream;
   const TensorMap map_a = pixel_map(x.a, boxes), map_b = x.b ? pixel_map(x.b, boxes) : map_a;
   const TensorMap map_w = filter_map(w, kDgrad);
-  if (large)
+  if (tiling->pixels == 256)
     launch(conv2d_wgmma<256, kDgrad, Out>, config, map_a, map_b, map_w, plan, out);
   else
     launch(conv2d_wgmma<128, kDgrad, Out>, config, map_a, map_b, map_w, plan, out);

@@ -3,6 +3,7 @@
 
 #include "kernels/cuda/conv2d_epilogue.h"
 #include "kernels/cuda/gpu.h"
+#include "kernels/cuda/tiling/conv2d.h"
 
 namespace imago::IMAGO_CUDA_NAMESPACE {
 
@@ -12,12 +13,9 @@ bool conv2d_hopper(const Gpu& gpu, const Concat& x, ConstTensorRef w, const Conv
 bool conv2d_dgrad_hopper(const Gpu& gpu, ConstTensorRef dy, ConstTensorRef w, const Conv2dGeometry& geometry,
                          const DgradOut<__nv_bfloat16>& out, const Shape& dx);
 
-/// dw for stride 1 in `parts` parts of the pixels: each into its own float32 [K,R,S,C] of `partial`, or,
-/// where there is one part only, scaled and added into dw. wgrad_hopper_parts says how many parts suit the
-/// GPU; 0 where the shape does not suit.
-int wgrad_hopper_parts(const Gpu& gpu, const Concat& x, ConstTensorRef dy, const Conv2dGeometry& geometry,
-                       const Shape& dw);
+/// dw for stride 1, in tiling.parts parts of the pixels: each into its own float32 [K,R,S,C] of `partial`, or,
+/// where there is one part only, scaled and added into dw.
 void conv2d_wgrad_hopper(const Gpu& gpu, const Concat& x, ConstTensorRef dy, const Conv2dGeometry& geometry,
-                         float scale, TensorRef dw, float* partial, int parts);
+                         float scale, TensorRef dw, float* partial, const WgradTiling& tiling);
 
 }  // namespace imago::IMAGO_CUDA_NAMESPACE

@@ -164,14 +164,4 @@ Patches<T> patches_of(const Concat& x, int64_t r, int64_t s, int stride, int top
           .filter_width = Divisor(s)};
 }
 
-/// Whether every group of sixteen bytes along the channels is one aligned access.
-template <class T>
-bool chunks_align(const void* p, int64_t channels) {
-  return aligned16(p) && channels % (16 / static_cast<int64_t>(sizeof(T))) == 0;
-}
-template <class T, class Ref>
-bool chunks_align(const BasicConcat<Ref>& x) {
-  return chunks_align<T>(x.a.data, x.a.shape[3]) && (!x.b || chunks_align<T>(x.b.data, x.b.shape[3]));
-}
-
 }  // namespace imago::IMAGO_CUDA_NAMESPACE

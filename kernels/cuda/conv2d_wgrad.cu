@@ -59,16 +59,6 @@ __global__ void __launch_bounds__(256)
   }
 }
 
-/// Into how many parts to cut the pixels: two blocks for every multiprocessor, but at least eight steps a
-/// part (the ring's depth twice) and no more than 256 MiB of parts.
-int count_parts(const Gpu& gpu, int64_t k, int64_t columns, int64_t pixels, int step) {
-  auto tiles = [&](int64_t tile) { return ((k + tile - 1) / tile) * ((columns + tile - 1) / tile); };
-  const int64_t tile = std::min(k, columns) > 64 ? 128 : 64;
-  const int64_t fill = (2 * gpu.sms + tiles(tile) - 1) / tiles(tile);
-  const int64_t most = std::min(pixels / (8 * step), (int64_t{256} << 20) / (4 * k * columns));
-  return static_cast<int>(std::clamp<int64_t>(fill, 1, std::max<int64_t>(most, 1)));
-}
-
 float* parts_of(Workspace& workspace, const TensorRef& dw, int parts) {
   return parts > 1 ? static_cast<float*>(workspace.get(dw.bytes() * static_cast<size_t>(parts))) : nullptr;
 }
@@ -86,10 +76,10 @@ void add_parts_to(const Gpu& gpu, const float* partial, int parts, float scale, 
 void conv2d_wgrad(const Gpu& gpu, const Concat& x, ConstTensorRef dy, const Conv2dGeometry& g, float scale,
                   TensorRef dw, Workspace& workspace) {
   if (dw.numel() == 0 || dy.numel() == 0) return;
-  if (const int parts = wgrad_hopper_parts(gpu, x, dy, g, dw.shape)) {
-    float* const partial = parts_of(workspace, dw, parts);
-    conv2d_wgrad_hopper(gpu, x, dy, g, scale, dw, partial, parts);
-    if (partial) add_parts_to(gpu, partial, parts, scale, dw);
+  if (const auto tiling = wgrad_tiling(gpu, x, dy, g, dw.shape)) {
+    float* const partial = parts_of(workspace, dw, tiling->parts);
+    conv2d_wgrad_hopper(gpu, x, dy, g, scale, dw, partial, *tiling);
+    if (partial) add_parts_to(gpu, partial, tiling->parts, scale, dw);
     return;
   }
   dispatch_float(dy.dtype, "conv2d_wgrad", [&](auto element) {
@@ -99,7 +89,7 @@ void conv2d_wgrad(const Gpu& gpu, const Concat& x, ConstTensorRef dy, const Conv
         patches_of<T>(x, filter[1], filter[2], g.stride, g.top, g.left, out_shape[1], out_shape[2]);
     const PatchColumns<T> b{patches, patches.depth, patches.lines};
     const GradientColumns<T> a{dy.as<T>(), static_cast<int>(filter[0]), patches.lines};
-    const int parts = count_parts(gpu, a.lines, b.lines, a.depth, kDepth<T>);
+    const int parts = wgrad_parts(gpu, a.lines, b.lines, a.depth, kDepth<T>);
     const WgradOut out{.dw = dw.as<float>(),
                        .parts = parts_of(workspace, dw, parts),
                        .scale = scale,

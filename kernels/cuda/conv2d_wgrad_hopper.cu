@@ -20,26 +20,19 @@
 namespace imago::IMAGO_CUDA_NAMESPACE {
 namespace {
 
-constexpr int kColumnBlocks = 3;      // of 64 columns: 192 columns of dw a block
-constexpr int kOutputs = 2 * kBlock;  // k's: 64 for each consumer warpgroup
+constexpr int kColumnBlocks = kWgradColumnBlocks, kOutputs = kWgradOutputs;
 constexpr int kConsumers = 2 * kWarpgroup;
 constexpr int kAccumulators = kColumnBlocks * kBlock / 2;  // of a thread
 
 struct WgradPlan {
+  WgradTiling tiling;
   PixelBoxes boxes;  // of the output; with a halo, one box of x serves the three vertical taps
-  int pixels;        // of a box, without halo
   int filter_height, filter_width, top, left;
   int blocks_a, blocks;  // blocks of 64 channels in the first source, and in both
-  int outputs, stages;   // K; of the ring
-  int boxes_per_part;
-  Divisor output_tiles;  // tiles of 128 k's
-  Divisor groups;        // of blocks of channels that one tile takes: one with a halo, three without
-  Divisor filter_width_divisor;
+  int outputs;           // K
+  Divisor output_tiles, groups, filter_width_divisor;
 
-  __host__ __device__ bool halo() const { return boxes.halo > 0; }
-  __host__ __device__ int dy_bytes() const { return pixels * kRowBytes; }  // for 64 k's
-  __host__ __device__ int x_bytes() const { return boxes.bytes() * (halo() ? 1 : kColumnBlocks); }
-  __host__ __device__ int stage_bytes() const { return 2 * dy_bytes() + x_bytes(); }
+  __device__ __forceinline__ bool halo() const { return tiling.halo(); }
 };
 
 /// The 192 columns of one block: taps (r.., s) of one block of channels, or one tap of three blocks of
@@ -60,15 +53,15 @@ __device__ __forceinline__ void produce(const WgradPlan& plan, unsigned char* sh
                                         const TensorMap* map_dy, const Columns& columns, int first_output,
                                         int begin, int end) {
   RingPosition p;
-  for (int box = begin; box < end; ++box, p.advance(plan.stages)) {
+  for (int box = begin; box < end; ++box, p.advance(plan.tiling.stages)) {
     int n, h, w;
     plan.boxes.origin(box, n, h, w);
-    unsigned char* const dy = shared + p.slot * plan.stage_bytes();
-    unsigned char* x = dy + 2 * plan.dy_bytes();
+    unsigned char* const dy = shared + p.slot * plan.tiling.stage_bytes();
+    unsigned char* x = dy + 2 * plan.tiling.dy_bytes();
     ptx::mbarrier_wait(empty + p.slot, p.lap ^ 1);
-    ptx::mbarrier_arrive_expect_tx(full + p.slot, static_cast<unsigned>(plan.stage_bytes()));
+    ptx::mbarrier_arrive_expect_tx(full + p.slot, static_cast<unsigned>(plan.tiling.stage_bytes()));
     ptx::tma_load<4>(dy, map_dy, full + p.slot, {first_output, w, h, n});
-    ptx::tma_load<4>(dy + plan.dy_bytes(), map_dy, full + p.slot, {first_output + kBlock, w, h, n});
+    ptx::tma_load<4>(dy + plan.tiling.dy_bytes(), map_dy, full + p.slot, {first_output + kBlock, w, h, n});
     for (int i = 0; i < (plan.halo() ? 1 : kColumnBlocks); ++i, x += plan.boxes.bytes()) {
       const int block = columns.channel_block + i;  // past the last: outside of the tensor, zeros
       const bool second = block >= plan.blocks_a && plan.blocks > plan.blocks_a;
@@ -88,10 +81,10 @@ __global__ void __launch_bounds__(kConsumers + kWarpgroup, 1)
                        float* dw, float* partial) {
 #if IMAGO_HAS_WGMMA
   IMAGO_DYNAMIC_SHARED(shared);
-  uint64_t* const full = reinterpret_cast<uint64_t*>(shared + plan.stages * plan.stage_bytes());
-  uint64_t* const empty = full + plan.stages;
+  uint64_t* const full = reinterpret_cast<uint64_t*>(shared + plan.tiling.stages * plan.tiling.stage_bytes());
+  uint64_t* const empty = full + plan.tiling.stages;
   if (threadIdx.x == 0) {
-    for (int i = 0; i < plan.stages; ++i) {
+    for (int i = 0; i < plan.tiling.stages; ++i) {
       ptx::mbarrier_init(full + i, 1);
       ptx::mbarrier_init(empty + i, kConsumers / 32);
     }
@@ -102,8 +95,8 @@ __global__ void __launch_bounds__(kConsumers + kWarpgroup, 1)
   int column_tile, output_tile;
   plan.output_tiles.split(static_cast<int>(blockIdx.x), column_tile, output_tile);
   const Columns columns(plan, column_tile);
-  const int part = static_cast<int>(blockIdx.z), begin = part * plan.boxes_per_part;
-  const int end = min(begin + plan.boxes_per_part, static_cast<int>(plan.boxes.count));
+  const int part = static_cast<int>(blockIdx.z), begin = part * plan.tiling.boxes_per_part;
+  const int end = min(begin + plan.tiling.boxes_per_part, static_cast<int>(plan.boxes.count));
   const int warpgroup = static_cast<int>(threadIdx.x) / kWarpgroup;
   if (warpgroup == 0) {
     ptx::registers_decrease<40>();
@@ -120,11 +113,11 @@ __global__ void __launch_bounds__(kConsumers + kWarpgroup, 1)
   float sum[kAccumulators] = {};
   uint64_t* free_stage = nullptr;  // of the box before, which may still be at work
   RingPosition p;
-  for (int box = begin; box < end; ++box, p.advance(plan.stages)) {
+  for (int box = begin; box < end; ++box, p.advance(plan.tiling.stages)) {
     ptx::mbarrier_wait(full + p.slot, p.lap);
-    const unsigned char* const stage = shared + p.slot * plan.stage_bytes();
-    const unsigned char* const dy = stage + (warpgroup - 1) * plan.dy_bytes();
-    const unsigned char* const x = stage + 2 * plan.dy_bytes();
+    const unsigned char* const stage = shared + p.slot * plan.tiling.stage_bytes();
+    const unsigned char* const dy = stage + (warpgroup - 1) * plan.tiling.dy_bytes();
+    const unsigned char* const x = stage + 2 * plan.tiling.dy_bytes();
     ptx::wgmma_fence();
 #pragma unroll
     for (int q = 0; q < kPixels; q += 16)
@@ -160,70 +153,34 @@ __global__ void __launch_bounds__(kConsumers + kWarpgroup, 1)
 #endif
 }
 
-struct Work {
-  WgradPlan plan;
-  int64_t tiles = 0;  // of dw; 0 where the shape does not suit
-};
-
-Work plan_work(const Gpu& gpu, const Concat& x, ConstTensorRef dy, const Conv2dGeometry& g, const Shape& dw) {
-  const auto in_blocks = [](const ConstTensorRef& t) {
-    return t.shape[3] % kBlock == 0 && aligned16(t.data);
-  };
-  if (gpu.capability != 90 || dy.dtype != DType::kBFloat16 || g.stride != 1 || dw[0] % 8 ||
-      !aligned16(dy.data) || !in_blocks(x.a) || (x.b && !in_blocks(x.b)))
-    return {};
-  const Shape& out = dy.shape;  // [N,Ho,Wo,K]
-  Work work;
-  WgradPlan& plan = work.plan;
-  plan.pixels = 128;
-  plan.boxes = choose_boxes(plan.pixels, out[0], out[1], out[2], dw[1] == kColumnBlocks ? kColumnBlocks : 1,
-                            16, 32 << 10);
-  if (!plan.halo()) {  // three boxes of x a stage: half as many pixels, so that the ring has its stages
-    plan.pixels = 64;
-    plan.boxes = choose_boxes(plan.pixels, out[0], out[1], out[2], 1, 16, 32 << 10);
-  }
-  plan.filter_height = static_cast<int>(dw[1]), plan.filter_width = static_cast<int>(dw[2]);
-  plan.top = g.top, plan.left = g.left;
-  plan.blocks_a = static_cast<int>(x.a.shape[3] / kBlock), plan.blocks = static_cast<int>(dw[3] / kBlock);
-  plan.outputs = static_cast<int>(dw[0]);
-  plan.stages = std::min(6, (static_cast<int>(gpu.shared_bytes) - 512) / plan.stage_bytes());
-  if (plan.stages < 2) return {};
-  const int64_t output_tiles = (dw[0] + kOutputs - 1) / kOutputs;
-  const int64_t groups = plan.halo() ? plan.blocks : (plan.blocks + kColumnBlocks - 1) / kColumnBlocks;
-  plan.output_tiles = Divisor(output_tiles), plan.groups = Divisor(groups),
-  plan.filter_width_divisor = Divisor(dw[2]);
-  work.tiles = output_tiles * groups * dw[2] * (plan.halo() ? 1 : dw[1]);
-  return work;
-}
-
 }  // namespace
 
-int wgrad_hopper_parts(const Gpu& gpu, const Concat& x, ConstTensorRef dy, const Conv2dGeometry& g,
-                       const Shape& dw) {
-  const Work work = plan_work(gpu, x, dy, g, dw);
-  if (work.tiles == 0) return 0;
-  // One block a multiprocessor, at least eight boxes a part, no more than 256 MiB of parts.
-  const int64_t most = std::min(work.plan.boxes.count / 8, (int64_t{256} << 20) / (4 * dw.numel()));
-  return static_cast<int>(std::clamp<int64_t>(gpu.sms / work.tiles, 1, std::max<int64_t>(most, 1)));
-}
-
 void conv2d_wgrad_hopper(const Gpu& gpu, const Concat& x, ConstTensorRef dy, const Conv2dGeometry& g,
-                         float scale, TensorRef dw, float* partial, int parts) {
-  Work work = plan_work(gpu, x, dy, g, dw.shape);
-  WgradPlan& plan = work.plan;
-  check(work.tiles > 0 && plan.boxes.count < (int64_t{1} << 31),
-        "conv2d_wgrad on CUDA: the shape does not suit");
-  plan.boxes_per_part = static_cast<int>((plan.boxes.count + parts - 1) / parts);
+                         float scale, TensorRef dw, float* partial, const WgradTiling& tiling) {
+  check(tiling.boxes.count < (int64_t{1} << 31), "convolution on CUDA: too many tiles");
+  const Shape& filter = dw.shape;  // [K,R,S,C]
+  const WgradPlan plan{.tiling = tiling,
+                       .boxes = PixelBoxes(tiling.boxes),
+                       .filter_height = static_cast<int>(filter[1]),
+                       .filter_width = static_cast<int>(filter[2]),
+                       .top = g.top,
+                       .left = g.left,
+                       .blocks_a = static_cast<int>(x.a.shape[3] / kBlock),
+                       .blocks = static_cast<int>(filter[3] / kBlock),
+                       .outputs = static_cast<int>(filter[0]),
+                       .output_tiles = Divisor(tiling.output_tiles),
+                       .groups = Divisor(tiling.groups),
+                       .filter_width_divisor = Divisor(filter[2])};
   LaunchConfig config;
-  config.grid = dim3(static_cast<unsigned>(work.tiles), 1, static_cast<unsigned>(parts));
+  config.grid = dim3(static_cast<unsigned>(tiling.tiles), 1, static_cast<unsigned>(tiling.parts));
   config.block = kConsumers + kWarpgroup;
-  config.shared_bytes = static_cast<size_t>(plan.stages * (plan.stage_bytes() + 16));
+  config.shared_bytes = tiling.shared_bytes();
   config.stream = gpu.stream;
   PixelBoxes dy_boxes = plan.boxes;
   dy_boxes.halo = 0;
   const TensorMap map_a = pixel_map(x.a, plan.boxes), map_b = x.b ? pixel_map(x.b, plan.boxes) : map_a;
   const TensorMap map_dy = pixel_map(dy, dy_boxes);
-  auto* const kernel = plan.halo() ? conv2d_wgrad_wgmma<128> : conv2d_wgrad_wgmma<64>;
+  auto* const kernel = tiling.halo() ? conv2d_wgrad_wgmma<128> : conv2d_wgrad_wgmma<64>;
   launch(kernel, config, map_a, map_b, map_dy, plan, scale, dw.as<float>(), partial);
 }
 

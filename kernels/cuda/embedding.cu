@@ -2,12 +2,13 @@
 // elements a step.
 #include "kernels/cuda/embedding.h"
 
+#include "kernels/cuda/tiling/flat.h"
 #include "kernels/cuda/vec.h"
 
 namespace imago::IMAGO_CUDA_NAMESPACE {
 namespace {
 
-constexpr int kThreads = 128;
+constexpr int kThreads = kEmbeddingThreads;
 
 // y[n] = [sin(t f), cos(t f)], halves swapped if cos_first, an odd last column zero. Block n, threads along
 // the columns. The angle reaches 1000 radians: sinf and cosf with their full argument reduction, not the fast

@@ -5,16 +5,16 @@
 #include <cstddef>
 
 #include "kernels/cuda/launch.h"
+#include "kernels/cuda/tiling/gpu_limits.h"
 #include "kernels/error.h"
 
 namespace imago::IMAGO_CUDA_NAMESPACE {
 
+using namespace tiling;  // how work is cut into blocks: host arithmetic that knows no CUDA
+
 /// One device and the one stream on which all its work is ordered.
-struct Gpu {
+struct Gpu : GpuLimits {
   cudaStream_t stream = nullptr;
-  int sms = 1;              // streaming multiprocessors: how many tiles fill the chip
-  int capability = 80;      // 10 * major + minor: 80 A100, 89 RTX 40, 90 H100, 120 RTX 50
-  size_t shared_bytes = 0;  // the most shared memory a block can have
 };
 
 /// "out of GPU memory (cudaMalloc): 12.0 MiB of 79.2 GiB are free; ..." or "cudaMalloc: an illegal ...".

@@ -179,13 +179,14 @@ void run(const Gpu& gpu, Forward<T> f, int64_t pictures, Workspace& workspace) {
   const int groups = f.s.groups_per_slab();
   const size_t moments_floats = static_cast<size_t>(kWidth * kSlabThreads + f.s.slab + 2 * groups);
   if (f.s.chunks == 1) {
-    launch(group_norm_kernel<kWidth, true, T>, f.s.config(gpu, pictures, moments_floats), f);
+    launch(group_norm_kernel<kWidth, true, T>, slab_config(gpu, f.s, pictures, moments_floats), f);
     return;
   }
   f.partials = static_cast<float*>(
       workspace.get(static_cast<size_t>(pictures) * f.s.chunks * f.s.groups() * 2 * sizeof(float)));
-  launch(group_norm_kernel<kWidth, false, T>, f.s.config(gpu, pictures, moments_floats), f);
-  launch(group_norm_apply_kernel<kWidth, T>, f.s.config(gpu, pictures, static_cast<size_t>(2 * groups)), f);
+  launch(group_norm_kernel<kWidth, false, T>, slab_config(gpu, f.s, pictures, moments_floats), f);
+  launch(group_norm_apply_kernel<kWidth, T>, slab_config(gpu, f.s, pictures, static_cast<size_t>(2 * groups)),
+         f);
 }
 
 }  // namespace

@@ -196,12 +196,13 @@ __global__ void __launch_bounds__(kSlabThreads)
 template <int kWidth, class T>
 void run(const Gpu& gpu, const Backward<T>& b, int64_t pictures) {
   const size_t results = static_cast<size_t>(2 * b.s.slab + 2 * b.s.groups_per_slab());
-  const LaunchConfig sums = b.s.config(gpu, pictures, static_cast<size_t>(kWidth * kSlabThreads) + results);
+  const LaunchConfig sums =
+      slab_config(gpu, b.s, pictures, static_cast<size_t>(kWidth * kSlabThreads) + results);
   if (b.s.chunks == 1) {
     launch(group_norm_sums_kernel<kWidth, true, T>, sums, b);
   } else {
     launch(group_norm_sums_kernel<kWidth, false, T>, sums, b);
-    launch(group_norm_dx_kernel<kWidth, T>, b.s.config(gpu, pictures, results), b);
+    launch(group_norm_dx_kernel<kWidth, T>, slab_config(gpu, b.s, pictures, results), b);
   }
 }
 

@@ -13,28 +13,14 @@
 // rate it would be 192, so there two thirds of the peak is the limit (and wgmma the way past it).
 #pragma once
 
-#include <algorithm>
-
 #include "kernels/cuda/gpu.h"
 #include "kernels/cuda/tile_product.h"
 
 namespace imago::IMAGO_CUDA_NAMESPACE {
 
-using LargeTile = TileShape<128, 128, 2, 4>;  // 64 x 32 a warp: 64 accumulators a thread
-using SmallTile = TileShape<64, 64, 2, 2>;    // 32 x 32 a warp; for few tiles and for odd shapes
-
-template <class T, class Shape>
-constexpr int kGemmSharedBytes = std::max(kStages*(Shape::kM + Shape::kN) * kChunksPerLine * kChunkBytes,
-                                          Shape::kM* Shape::kN * 4);
-
-/// Blocks that share a multiprocessor: two of 256 threads leave 128 registers a thread, enough for everything
-/// but 8 x 8 float32 results with their factors.
-template <class T, class Shape>
-constexpr int kGemmBlocks = sizeof(T) == 4 && Shape::kThreads == 256 ? 1 : 512 / Shape::kThreads;
-
 /// grid.x: tiles of C, neighbours along n first, because they share A. grid.z: parts of k, `depth` k's each.
 template <class Shape, bool kVector, class A, class B, class Out>
-__global__ void __launch_bounds__(Shape::kThreads, kGemmBlocks<typename A::Element, Shape>)
+__global__ void __launch_bounds__(Shape::kThreads, gemm_blocks(sizeof(typename A::Element), Shape::kThreads))
     implicit_gemm(const A a, const B b, const Out out, const int tiles_n, const int depth) {
   using T = typename A::Element;
   using LoaderA = TileLoader<A, Shape::kM, Shape::kThreads, kVector>;
@@ -90,23 +76,20 @@ __global__ void __launch_bounds__(Shape::kThreads, kGemmBlocks<typename A::Eleme
 template <class A, class B, class Out>
 void run_implicit_gemm(const Gpu& gpu, bool vector, const A& a, const B& b, const Out& out, int parts = 1) {
   using T = typename A::Element;
-  auto tiles = [&](int m, int n) { return ((out.lines + m - 1) / m) * int64_t{(out.columns + n - 1) / n}; };
+  const GemmTiling tiling = gemm_tiling(gpu, vector, out.lines, out.columns, a.depth, kDepth<T>, parts);
+  check(tiling.tiles() < (int64_t{1} << 31), "convolution on CUDA: too many tiles");
   auto start = [&]<class Shape, bool kVector>(Shape, std::bool_constant<kVector>) {
-    const int steps = (a.depth + kDepth<T> - 1) / kDepth<T>;
-    const int depth = std::max(1, (steps + parts - 1) / parts) * kDepth<T>;
-    const int64_t count = tiles(Shape::kM, Shape::kN);
-    check(count < (int64_t{1} << 31), "convolution on CUDA: too many tiles");
     LaunchConfig config;
-    config.grid = dim3(static_cast<unsigned>(count), 1, static_cast<unsigned>(parts));
+    config.grid = dim3(static_cast<unsigned>(tiling.tiles()), 1, static_cast<unsigned>(parts));
     config.block = Shape::kThreads;
-    config.shared_bytes = kGemmSharedBytes<T, Shape>;
+    config.shared_bytes = gemm_shared_bytes(Shape::kM, Shape::kN);
     config.stream = gpu.stream;
-    launch(implicit_gemm<Shape, kVector, A, B, Out>, config, a, b, out,
-           (out.columns + Shape::kN - 1) / Shape::kN, depth);
+    launch(implicit_gemm<Shape, kVector, A, B, Out>, config, a, b, out, static_cast<int>(tiling.tiles_n),
+           tiling.depth);
   };
   if (!vector)
     start(SmallTile{}, std::false_type{});
-  else if (tiles(LargeTile::kM, LargeTile::kN) * parts >= gpu.sms)
+  else if (tiling.large)
     start(LargeTile{}, std::true_type{});
   else
     start(SmallTile{}, std::true_type{});

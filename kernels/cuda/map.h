@@ -6,6 +6,7 @@
 #pragma once
 
 #include "kernels/cuda/gpu.h"
+#include "kernels/cuda/tiling/flat.h"
 #include "kernels/cuda/vec.h"
 
 namespace imago::IMAGO_CUDA_NAMESPACE {
@@ -31,7 +32,8 @@ __device__ __forceinline__ void apply_eight(const F& f, float (&out)[8], const E
 /// kVector: everything is aligned to sixteen bytes. Otherwise (a view that starts anywhere) one element a
 /// thread.
 template <bool kVector, class F, class Out, class... In>
-__global__ void __launch_bounds__(256) map_kernel(const F f, Out* y, const int64_t n, const In*... in) {
+__global__ void __launch_bounds__(kFlatThreads)
+    map_kernel(const F f, Out* y, const int64_t n, const In*... in) {
   const int64_t thread = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
   if constexpr (kVector) {
     const int64_t i = 8 * thread;
@@ -52,8 +54,9 @@ template <class F, class Out, class... In>
 void map(const Gpu& gpu, const F& f, Out* y, int64_t n, const In*... in) {
   if (n == 0) return;
   const bool vector = aligned16(y) && (aligned16(in) && ...);
-  const int64_t threads = vector ? (n + 7) / 8 : n;
-  const LaunchConfig config{.grid = blocks_for(threads, 256), .block = 256, .stream = gpu.stream};
+  const int64_t threads = vector ? ceil_div(n, kFlatElements) : n;
+  const LaunchConfig config{
+      .grid = blocks_for(threads, kFlatThreads), .block = kFlatThreads, .stream = gpu.stream};
   if (vector)
     launch(map_kernel<true, F, Out, In...>, config, f, y, n, in...);
   else

@@ -14,13 +14,13 @@
 
 #include <algorithm>
 
+#include "kernels/cuda/tiling/flat.h"
 #include "kernels/cuda/vec.h"
 
 namespace imago::IMAGO_CUDA_NAMESPACE {
 namespace {
 
-constexpr int kThreads = 256;
-constexpr int kPieces = 1024;  // blocks of the first launch: a few waves on any GPU
+constexpr int kThreads = kFlatThreads, kPieces = kNormPieces;
 
 /// The sum of `mine` over the block, in thread 0.
 __device__ __forceinline__ double block_sum(double mine) {
@@ -130,7 +130,9 @@ void adamw(const Gpu& gpu, ConstTensorRef g, ConstTensorRef grad_norm, ConstTens
   const AdamWBuffers buffers{g.as<float>(), p.as<float>(),   m.as<float>(),
                              v.as<float>(), ema.as<float>(), p_bf16.as<__nv_bfloat16>()};
   launch(adamw_kernel,
-         {.grid = blocks_for((p.numel() + 7) / 8, kThreads), .block = kThreads, .stream = gpu.stream},
+         {.grid = blocks_for(ceil_div(p.numel(), kFlatElements), kThreads),
+          .block = kThreads,
+          .stream = gpu.stream},
          buffers, p.numel(), grad_norm.as<float>(), step.as<AdamWStep>());
 }
 

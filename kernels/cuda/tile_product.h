@@ -7,14 +7,6 @@
 
 namespace imago::IMAGO_CUDA_NAMESPACE {
 
-/// How a tile of the result is cut: kM x kN by kWarpsM x kWarpsN warps (bfloat16) or by threads that own
-/// kThreadM x kThreadN elements (float32).
-template <int kM_, int kN_, int kWarpsM_, int kWarpsN_>
-struct TileShape {
-  static constexpr int kM = kM_, kN = kN_, kWarpsM = kWarpsM_, kWarpsN = kWarpsN_;
-  static constexpr int kThreads = 32 * kWarpsM * kWarpsN;
-};
-
 /// The tile of results as float32 [kM][kN] in shared memory. Sixteen-byte chunks are permuted by row, in
 /// pairs, so that four rows of a fragment go to different banks while eight consecutive columns stay
 /// together.

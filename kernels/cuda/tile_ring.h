@@ -9,13 +9,11 @@
 #pragma once
 
 #include "kernels/cuda/ptx.h"
+#include "kernels/cuda/tiling/gemm.h"
 #include "kernels/cuda/vec.h"
 
 namespace imago::IMAGO_CUDA_NAMESPACE {
 
-constexpr int kStages = 4;         // three tiles on their way while one is worked on
-constexpr int kChunkBytes = 16;    // what one cp.async moves
-constexpr int kChunksPerLine = 4;  // a tile is 64 bytes deep along k
 template <class T>
 constexpr int kElems = kChunkBytes / sizeof(T);  // elements of a chunk: 8 bfloat16 or 4 float32
 template <class T>

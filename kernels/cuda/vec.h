@@ -5,10 +5,13 @@
 #include <cstdint>
 
 #include "kernels/cuda/launch.h"
+#include "kernels/cuda/tiling/gpu_limits.h"
 #include "kernels/dtype.h"
 #include "kernels/error.h"
 
 namespace imago::IMAGO_CUDA_NAMESPACE {
+
+using namespace tiling;
 
 __device__ __forceinline__ float to_float(float x) {
   return x;
@@ -93,10 +96,6 @@ inline unsigned blocks_for(int64_t threads, int block) {
   check(blocks < (int64_t{1} << 31), "a launch of ", threads, " threads is more than a grid can hold");
   return static_cast<unsigned>(blocks);
 }
-
-inline bool aligned16(const void* p) {
-  return reinterpret_cast<uintptr_t>(p) % 16 == 0;
-}  // true for null
 
 /// f(T()) with the kernels' type of a float32 or bfloat16 tensor.
 template <class F>

@@ -46,9 +46,21 @@ cudaError_t cudaStreamIsCapturing(cudaStream_t stream, cudaStreamCaptureStatus* 
   return cudaSuccess;
 }
 
-cudaError_t cudaGraphGetNodes(cudaGraph_t graph, void* nodes, size_t* count) {
-  if (nodes) return remember(cudaErrorInvalidValue);
+cudaError_t cudaGraphGetNodes(cudaGraph_t graph, cudaGraphNode_t* nodes, size_t* count) {
+  const size_t room = nodes ? *count : 0;
+  for (size_t i = 0; i < std::min(room, graph->nodes.size()); ++i) nodes[i] = &graph->nodes[i];
   *count = graph->nodes.size();
+  return cudaSuccess;
+}
+
+cudaError_t cudaGraphNodeGetType(cudaGraphNode_t node, cudaGraphNodeType* type) {
+  *type = node->kernel ? cudaGraphNodeTypeKernel : cudaGraphNodeTypeMemcpy;
+  return cudaSuccess;
+}
+
+cudaError_t cudaGraphKernelNodeGetParams(cudaGraphNode_t node, cudaKernelNodeParams* params) {
+  if (!node->kernel) return remember(cudaErrorInvalidValue);
+  *params = *node->kernel;
   return cudaSuccess;
 }
 
@@ -60,7 +72,7 @@ cudaError_t cudaGraphInstantiate(cudaGraphExec_t* exec, cudaGraph_t graph, unsig
 namespace {
 
 /// An order that respects every edge; shuffled runs choose any, the plain one the order of capture.
-std::vector<size_t> replay_order(const std::vector<Graph::Node>& nodes) {
+std::vector<size_t> replay_order(const std::vector<GraphNode>& nodes) {
   std::vector<size_t> order, ready, missing(nodes.size());
   std::vector<std::vector<size_t>> followers(nodes.size());
   static uint64_t state = Settings::get().seed;

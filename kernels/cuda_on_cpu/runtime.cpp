@@ -99,8 +99,11 @@ cudaError_t enqueue_launch(const void* kernel, dim3 grid, dim3 block, size_t sha
                         block.z <= 64 && block.x * block.y * block.z <= 1024;
   if (!grid_ok || !block_ok) return remember(cudaErrorInvalidConfiguration);
   if (shared_bytes > limit) return remember(cudaErrorInvalidValue);
-  return remember(r.enqueue(r.resolve(stream), [launch = Launch{grid, block, shared_bytes, where,
-                                                                std::move(body)}] { run_grid(launch); }));
+  const cudaKernelNodeParams params{const_cast<void*>(kernel),           grid,    block,
+                                    static_cast<unsigned>(shared_bytes), nullptr, nullptr};
+  return remember(r.enqueue(
+      r.resolve(stream),
+      [launch = Launch{grid, block, shared_bytes, where, std::move(body)}] { run_grid(launch); }, &params));
 }
 
 }  // namespace emu

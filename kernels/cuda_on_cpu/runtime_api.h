@@ -69,12 +69,22 @@ namespace emu {
 struct Stream;
 struct Event;
 struct Graph;
+struct GraphNode;
 struct GraphExec;
 }  // namespace emu
 using cudaStream_t = emu::Stream*;
 using cudaEvent_t = emu::Event*;
 using cudaGraph_t = emu::Graph*;
+using cudaGraphNode_t = const emu::GraphNode*;
 using cudaGraphExec_t = emu::GraphExec*;
+/// Of what is not a kernel, the emulator only knows that.
+enum cudaGraphNodeType { cudaGraphNodeTypeKernel = 0, cudaGraphNodeTypeMemcpy = 1 };
+struct cudaKernelNodeParams {
+  void* func;
+  dim3 gridDim, blockDim;
+  unsigned int sharedMemBytes;
+  void **kernelParams, **extra;  // null: the arguments lie in the node's closure
+};
 constexpr cudaStream_t cudaStreamLegacy = nullptr;
 
 // ------------------------------------------------------------------------------------------------------ errors, devices
@@ -161,8 +171,10 @@ cudaError_t cudaGraphInstantiate(cudaGraphExec_t* exec, cudaGraph_t graph, unsig
 cudaError_t cudaGraphLaunch(cudaGraphExec_t exec, cudaStream_t stream);
 cudaError_t cudaGraphDestroy(cudaGraph_t graph);
 cudaError_t cudaGraphExecDestroy(cudaGraphExec_t exec);
-/// Only the number of nodes: `nodes` must be null.
-cudaError_t cudaGraphGetNodes(cudaGraph_t graph, void* nodes, size_t* count);
+/// In the order of capture. Null `nodes`: only how many there are.
+cudaError_t cudaGraphGetNodes(cudaGraph_t graph, cudaGraphNode_t* nodes, size_t* count);
+cudaError_t cudaGraphNodeGetType(cudaGraphNode_t node, cudaGraphNodeType* type);
+cudaError_t cudaGraphKernelNodeGetParams(cudaGraphNode_t node, cudaKernelNodeParams* params);
 
 // -------------------------------------------------------------------------------------------------------------- kernels
 template <class F>

@@ -13,10 +13,10 @@ Runtime& Runtime::get() {
   return *r;
 }
 
-cudaError_t Runtime::enqueue(Stream& s, std::function<void()> work) {
+cudaError_t Runtime::enqueue(Stream& s, std::function<void()> work, const cudaKernelNodeParams* kernel) {
   if (s.capture) {
     Graph& g = *s.capture;
-    g.nodes.push_back({std::move(work), s.last_nodes});
+    g.nodes.push_back({std::move(work), s.last_nodes, kernel ? std::optional(*kernel) : std::nullopt});
     s.last_nodes = {g.nodes.size() - 1};
     s.joined = &s == g.origin;
     return cudaSuccess;

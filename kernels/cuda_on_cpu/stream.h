@@ -6,6 +6,7 @@
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <set>
 #include <vector>
 
@@ -24,17 +25,18 @@ struct Work {
   std::vector<Dependency> after;
 };
 
+struct GraphNode {
+  std::function<void()> run;
+  std::vector<size_t> after;
+  std::optional<cudaKernelNodeParams> kernel;  // absent: a copy or a fill
+};
 struct Graph {
-  struct Node {
-    std::function<void()> run;
-    std::vector<size_t> after;
-  };
-  std::vector<Node> nodes;
+  std::vector<GraphNode> nodes;
   std::set<Stream*> streams;  // that take part in the capture
   Stream* origin = nullptr;
 };
 struct GraphExec {
-  std::vector<Graph::Node> nodes;
+  std::vector<GraphNode> nodes;
 };
 
 struct Stream {
@@ -65,7 +67,8 @@ struct Runtime {
   static Runtime& get();
 
   Stream& resolve(cudaStream_t s) { return s ? *s : default_stream; }
-  cudaError_t enqueue(Stream& s, std::function<void()> work);
+  /// `kernel`: what a graph should know of the work where it is a launch.
+  cudaError_t enqueue(Stream& s, std::function<void()> work, const cudaKernelNodeParams* kernel = nullptr);
   void run_until(Stream& s, uint64_t ticket);
   void run_all();
 };

@@ -8,8 +8,6 @@
 #include "engine/report/progress.h"
 #include "engine/tensor/allocator.h"
 #include "kernels/plan/plan_backend.h"
-#include "models/trainer/micro_batch.h"
-#include "models/trainer/step_inputs.h"
 
 namespace imago {
 
@@ -87,18 +85,32 @@ std::string format_table(const std::vector<Row>& rows) {
 
 }  // namespace
 
+PlannedTraining::PlannedTraining(const TrainConfig& given)
+    : config([&] {
+        TrainConfig c = given;
+        c.device = Device::kPlan;
+        return c;
+      }()),
+      model(config.unet),
+      parameters(model, {Device::kPlan, DType::kFloat32, config.compute, true}),
+      optimizer(parameters, config.optimizer),
+      loss(config.scheduler, {config.seed, config.compute, config.weighting, config.snr_gamma}),
+      inputs(config),
+      dloss(empty({config.batch_size}, DType::kFloat32, Device::kPlan)) {
+  model.set_gradient_checkpointing(config.gradient_checkpointing);
+}
+
+void PlannedTraining::step() {
+  parameters.zero_gradients();
+  for (int i = 0; i < config.gradient_accumulation_steps; ++i)
+    run_micro_batch(model, loss, inputs.batch(i), dloss, config.seed);
+  optimizer.step(config.learning_rate);
+}
+
 TrainingPlan plan_training(const TrainConfig& config) {
-  TrainConfig c = config;
-  c.device = Device::kPlan;
-  UNet model(c.unet);
-  model.set_gradient_checkpointing(c.gradient_checkpointing);
-  FlatParameters parameters(model, {Device::kPlan, DType::kFloat32, c.compute, true});
-  AdamW optimizer(parameters, c.optimizer);
-  const TrainingLoss loss(c.scheduler, {c.seed, c.compute, c.weighting, c.snr_gamma});
-
-  const StepInputs inputs(c);
-  const Tensor dloss = empty({c.batch_size}, DType::kFloat32, Device::kPlan);  // [N]
-
+  PlannedTraining training(config);
+  const TrainConfig& c = training.config;
+  const FlatParameters& parameters = training.parameters;
   TrainingPlan plan;
   plan.parameters = parameters.count();
   plan.tensors = static_cast<int64_t>(parameters.entries().size());
@@ -107,15 +119,13 @@ TrainingPlan plan_training(const TrainConfig& config) {
   plan.gradients = flat * 4;
   plan.moments = flat * 8;
   plan.ema = c.optimizer.ema ? flat * 4 : 0;
-  plan.layers = watch_forward(model, parameters, c, inputs.batch(0));
+  plan.layers = watch_forward(training.model, parameters, c, training.inputs.batch(0));
   for (const PlanLayer& layer : plan.layers) plan.forward_flops += layer.flops;
   Allocator& allocator = allocator_of(Device::kPlan);
   const int64_t before = allocator.stats().bytes_in_use;
   allocator.reset_peak();
   reset_plan_counts();
-  for (int i = 0; i < c.gradient_accumulation_steps; ++i)
-    run_micro_batch(model, loss, inputs.batch(i), dloss, c.seed);
-  optimizer.step(c.learning_rate);
+  training.step();
   plan.step_flops = plan_counts().total.flops / c.pictures_per_step();
   plan.activations = allocator.stats().peak_bytes - before;
   return plan;

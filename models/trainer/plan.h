@@ -4,7 +4,8 @@
 #include <string>
 #include <vector>
 
-#include "models/trainer/train_config.h"
+#include "models/trainer/micro_batch.h"
+#include "models/trainer/step_inputs.h"
 
 namespace imago {
 
@@ -28,6 +29,20 @@ struct TrainingPlan {
   int64_t activations =
       0;  // at the peak of a step: everything else, gradients of activations and the batch included
   int64_t total() const { return weights + gradients + moments + ema + activations; }
+};
+
+/// A training run on the plan device, which computes nothing and counts (kernels/plan/).
+struct PlannedTraining {
+  explicit PlannedTraining(const TrainConfig& config);
+  void step();  // the operations of an update, as Trainer::step() runs them
+
+  const TrainConfig config;
+  UNet model;
+  FlatParameters parameters;
+  AdamW optimizer;
+  TrainingLoss loss;
+  StepInputs inputs;
+  Tensor dloss;  // [batch_size] float32
 };
 
 /// Runs one training step of `config` on the plan device, which computes nothing and counts (kernels/plan/).

@@ -12,9 +12,10 @@ import unittest
 RUN_GPU = pathlib.Path(__file__).resolve().parents[2] / "bench/gpu/run_gpu.py"
 
 GPU = '{"name": "Test GPU", "capability": 90, "memory_mib": 81920, "driver_cuda": 13000}'
+LAYER = ('{"layer": "%s", "operation": "conv2d", "shapes": "[1,2,3,4]", "calls": 1, "seconds": 0.002, "flops": 1e12, '
+         '"bytes": 2e9}')
 STEP = ('{"parameters": 1000000, "batch": 64, "step_s_median": 0.0125, "pictures_per_second": 5120, '
-        '"peak_tensor_mib": 100, "profile": [{"operation": "conv2d", "shapes": "[1,2,3,4]", "calls": 2, '
-        '"seconds": 0.004, "flops": 2e12, "bytes": 4e9}]}')
+        f'"peak_tensor_mib": 100, "profile": [{LAYER % "conv_in"}, {LAYER % "conv_out"}]}}')
 PEER_STEP = STEP.replace("0.0125", "0.0250")
 CASE = '"op": "conv2d", "n": 128, "h": 32, "w": 32, "c": 128, "k": 128, "filter": 3, "stride": 1, "flops": 4e10'
 DUEL = ('{%s, "bytes": 1000, "imago_warm_s": 1e-4, "imago_cold_s": 2e-4, "library_warm_s": 3e-4, '

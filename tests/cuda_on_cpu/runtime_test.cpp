@@ -148,6 +148,17 @@ TEST(Graphs, ReplayWhatWasCapturedAndNothingRunsMeanwhile) {
   size_t nodes = 0;
   OK(cudaGraphGetNodes(graph, nullptr, &nodes));
   EXPECT_EQ(nodes, 3u);
+  std::array<cudaGraphNode_t, 3> list;
+  OK(cudaGraphGetNodes(graph, list.data(), &nodes));
+  for (cudaGraphNode_t node : list) {
+    cudaGraphNodeType type;
+    OK(cudaGraphNodeGetType(node, &type));
+    EXPECT_EQ(type, cudaGraphNodeTypeKernel);
+    cudaKernelNodeParams params;
+    OK(cudaGraphKernelNodeGetParams(node, &params));
+    EXPECT_EQ(params.func, reinterpret_cast<void*>(append));
+    EXPECT_EQ(params.gridDim.x, 1u);
+  }
   cudaGraphExec_t exec;
   OK(cudaGraphInstantiate(&exec, graph));
   OK(cudaGraphDestroy(graph));

@@ -1,0 +1,143 @@
+// Which kernel a convolution takes, and how it is cut: conv2d_hopper.cu and conv2d_wgrad_hopper.cu where the GPU and
+// the shape suit them, the implicit GEMM of tiling/gemm.h elsewhere.
+#pragma once
+
+#include <algorithm>
+#include <optional>
+
+#include "kernels/cuda/tiling/gemm.h"
+#include "kernels/cuda/tiling/pixel_boxes.h"
+
+namespace imago::tiling {
+
+/// Whether y and everything that is added to it can be accessed eight channels at a time.
+inline bool vector_epilogue(const Conv2dEpilogue& e, ConstTensorRef y) {
+  return y.shape[3] % 8 == 0 && aligned16(y.data) && aligned16(e.bias.data) &&
+         aligned16(e.per_image_bias.data) && aligned16(e.residual.data);
+}
+
+/// Whether TMA can fetch the channels of both sources in whole boxes.
+inline bool in_boxes(const Concat& x) {
+  const auto suits = [](const ConstTensorRef& t) { return t.shape[3] % kBlock == 0 && aligned16(t.data); };
+  return suits(x.a) && (!x.b || suits(x.b));
+}
+
+// ---- Forward and dgrad on wgmma: a block owns `pixels` pixels x 128 output channels ----
+
+constexpr int kHopperOutputs = 128;                             // output channels of a block
+constexpr int kHopperFilterBytes = kHopperOutputs * kRowBytes;  // a stage of filters: 64 channels in, 128 out
+constexpr int kHopperConsumers = 2 * kWarpgroup;                // threads that multiply
+constexpr int kHopperThreads = kHopperConsumers + kWarpgroup;   // and one warpgroup that loads
+
+struct HopperTiling {
+  BoxShape boxes;        // of the output
+  int pixels;            // of a block: 256 or 128
+  int64_t output_tiles;  // of 128 output channels
+  int pixel_stages, filter_stages;
+  size_t shared_bytes;
+
+  int64_t blocks() const { return boxes.count * output_tiles; }
+};
+
+/// Stride 1. x [N,H,W,C] (for dgrad dy) and w [K,R,S,C] give an output of [N,Ho,Wo] x `columns` channels;
+/// vector_out: in aligned eights. Nothing where the shape does not suit.
+inline std::optional<HopperTiling> hopper_tiling(const GpuLimits& gpu, const Concat& x, ConstTensorRef w,
+                                                 const Shape& output, int64_t columns, bool vector_out) {
+  if (gpu.capability != 90 || !vector_out || !in_boxes(x) || !aligned16(w.data)) return {};
+  HopperTiling t;
+  t.output_tiles = ceil_div(columns, kHopperOutputs);
+  const auto boxes_of = [&](int pixels) {
+    return choose_boxes(pixels, output[0], output[1], output[2], static_cast<int>(w.shape[1]), 64, 48 << 10);
+  };
+  t.pixels = 256, t.boxes = boxes_of(t.pixels);
+  if (t.blocks() < gpu.sms) t.pixels = 128, t.boxes = boxes_of(t.pixels);
+  if (t.blocks() * 4 < gpu.sms) return {};  // smaller tiles fill the chip better
+  const bool halo = t.boxes.halo > 0;       // then one stage of pixels lasts for R of filters
+  t.pixel_stages = halo ? 3 : 4;
+  const int left_over = static_cast<int>(gpu.shared_bytes) - 512 - t.pixel_stages * t.boxes.bytes();
+  t.filter_stages = std::min(halo ? 8 : 4, left_over / kHopperFilterBytes);
+  if (t.filter_stages < 2) return {};
+  const int ring_bytes = t.pixel_stages * t.boxes.bytes() + t.filter_stages * kHopperFilterBytes;
+  t.shared_bytes = static_cast<size_t>(
+      std::max(ring_bytes + 16 * (t.pixel_stages + t.filter_stages), t.pixels * kHopperOutputs * 4));
+  return t;
+}
+
+/// What one residue class of rows (or columns) of dx has to do in dgrad, counted by q: h = first + q * stride.
+struct ResidueClass {
+  int first, pixels;  // h of q = 0; how many q's
+  int tap, taps;      // last tap it sees (r = tap - u * stride for u = 0, 1, ...), and how many
+  int top;            // i = q - top + u
+
+  ResidueClass(int first, int64_t extent, int filter, int stride, int padding) : first(first) {
+    pixels = static_cast<int>((extent - first + stride - 1) / stride);
+    const int lowest = (first + padding) % stride;  // taps: lowest, lowest + stride, ...
+    taps = lowest < filter ? (filter - lowest + stride - 1) / stride : 0;
+    tap = lowest + (taps - 1) * stride;
+    top = taps - 1 - (first + padding - lowest) / stride;  // from i * stride + r = h + padding
+  }
+};
+
+// ---- wgrad: dw [K,(R,S,C)] in tiles, the pixels in parts that are added up afterwards ----
+
+constexpr int64_t kMostPartBytes = int64_t{256} << 20;
+
+/// Parts for the implicit GEMM: two blocks for every multiprocessor, but at least eight steps a part (the ring's
+/// depth twice).
+inline int wgrad_parts(const GpuLimits& gpu, int64_t k, int64_t columns, int64_t pixels, int step) {
+  const int64_t tile = std::min(k, columns) > 64 ? LargeTile::kM : SmallTile::kM;
+  const int64_t tiles = ceil_div(k, tile) * ceil_div(columns, tile);
+  const int64_t fill = ceil_div(2 * gpu.sms, tiles);
+  const int64_t most = std::min(pixels / (8 * step), kMostPartBytes / (4 * k * columns));
+  return static_cast<int>(std::clamp<int64_t>(fill, 1, std::max<int64_t>(most, 1)));
+}
+
+constexpr int kWgradColumnBlocks = 3;      // of 64 columns: 192 columns of dw a block
+constexpr int kWgradOutputs = 2 * kBlock;  // k's: 64 for each consumer warpgroup
+
+/// wgrad on wgmma: a block owns 128 k's x 192 columns of dw for one part of the boxes of pixels.
+struct WgradTiling {
+  BoxShape boxes;        // of the output; with a halo, one box of x serves the three vertical taps
+  int pixels;            // of a box, without halo
+  int stages;            // of the ring
+  int64_t output_tiles;  // of 128 k's
+  int64_t groups;        // of blocks of channels that one tile takes: one block with a halo, three without
+  int64_t tiles;         // of dw
+  int parts, boxes_per_part;
+
+  constexpr bool halo() const { return boxes.halo > 0; }
+  constexpr int dy_bytes() const { return pixels * kRowBytes; }  // for 64 k's
+  constexpr int x_bytes() const { return boxes.bytes() * (halo() ? 1 : kWgradColumnBlocks); }
+  constexpr int stage_bytes() const { return 2 * dy_bytes() + x_bytes(); }
+  size_t shared_bytes() const { return static_cast<size_t>(stages) * (stage_bytes() + 16); }
+};
+
+/// Nothing where the shape does not suit. x [N,H,W,C], dy [N,Ho,Wo,K], dw [K,R,S,C].
+inline std::optional<WgradTiling> wgrad_tiling(const GpuLimits& gpu, const Concat& x, ConstTensorRef dy,
+                                               const Conv2dGeometry& g, const Shape& dw) {
+  if (gpu.capability != 90 || dy.dtype != DType::kBFloat16 || g.stride != 1 || dw[0] % 8 ||
+      !aligned16(dy.data) || !in_boxes(x))
+    return {};
+  const Shape& out = dy.shape;
+  WgradTiling t;
+  t.pixels = 128;
+  t.boxes = choose_boxes(t.pixels, out[0], out[1], out[2],
+                         dw[1] == kWgradColumnBlocks ? kWgradColumnBlocks : 1, 16, 32 << 10);
+  if (!t.halo()) {  // three boxes of x a stage: half as many pixels, so that the ring has its stages
+    t.pixels = 64;
+    t.boxes = choose_boxes(t.pixels, out[0], out[1], out[2], 1, 16, 32 << 10);
+  }
+  t.stages = std::min(6, (static_cast<int>(gpu.shared_bytes) - 512) / t.stage_bytes());
+  if (t.stages < 2) return {};
+  const int64_t blocks = dw[3] / kBlock;
+  t.output_tiles = ceil_div(dw[0], kWgradOutputs);
+  t.groups = t.halo() ? blocks : ceil_div(blocks, kWgradColumnBlocks);
+  t.tiles = t.output_tiles * t.groups * dw[2] * (t.halo() ? 1 : dw[1]);
+  // One block a multiprocessor, at least eight boxes a part.
+  const int64_t most = std::min(t.boxes.count / 8, kMostPartBytes / (4 * dw.numel()));
+  t.parts = static_cast<int>(std::clamp<int64_t>(gpu.sms / t.tiles, 1, std::max<int64_t>(most, 1)));
+  t.boxes_per_part = static_cast<int>(ceil_div(t.boxes.count, t.parts));
+  return t;
+}
+
+}  // namespace imago::tiling
