@@ -18,6 +18,9 @@ NETWORKS = {  # bench/configs: pictures a step
 SANITIZED = ("conv2d", "conv2d_dgrad", "conv2d_wgrad", "bias_grad", "group_norm", "group_norm_backward",
              "attention", "attention_backward", "adamw", "norm")
 
+# Several programs at once: no spinning, and nothing is measured for the autotuner.
+BESIDE_OTHERS = {"OMP_NUM_THREADS": "2", "OMP_WAIT_POLICY": "PASSIVE", "IMAGO_AUTOTUNE": "off"}
+
 
 @dataclasses.dataclass
 class Context:
@@ -85,7 +88,7 @@ def op_table(context, runner):
     at_once = min(context.cores, max(1, context.gpu["memory_mib"] // 2048))
     commands = [[context.programs / "test_gpu_ops", "--gtest_brief=1", f"--gtest_filter=OpTable.{test}"]
                 for test in tests]
-    done = runner.run_all(commands, at_once, {"OMP_NUM_THREADS": "2", "OMP_WAIT_POLICY": "PASSIVE"})
+    done = runner.run_all(commands, at_once, BESIDE_OTHERS)
     rows = [{"test": test.split("/")[-1], "verdict": f.verdict(), "seconds": round(f.seconds, 2)}
             for test, f in zip(tests, done)]
     bad = [row["test"] for row in rows if row["verdict"] != "passed"]
@@ -119,7 +122,7 @@ def sanitizer(context, runner):
                  "--gtest_filter=" + ":".join(f"OpTable.{test}" for test in tests if is_of(test, op))]
                 for check, op in checks]
     at_once = min(context.cores // 2, max(1, context.gpu["memory_mib"] // 4096))
-    done = runner.run_all(commands, at_once, {"OMP_NUM_THREADS": "2", "OMP_WAIT_POLICY": "PASSIVE"})
+    done = runner.run_all(commands, at_once, BESIDE_OTHERS)
     rows = [{"check": check, "operation": op, "verdict": f.verdict(), "seconds": round(f.seconds, 2)}
             for (check, op), f in zip(checks, done)]
     bad = [f"{row['check']} of {row['operation']}" for row in rows if row["verdict"] != "passed"]

@@ -29,9 +29,10 @@ class Finished:
 class Runner:
     """Runs programs until `deadline` (of time.monotonic()) and appends what they print to `log`."""
 
-    def __init__(self, log: pathlib.Path, deadline: float):
+    def __init__(self, log: pathlib.Path, deadline: float, environment: dict):
         self.log = log
         self.deadline = deadline
+        self.environment = dict(os.environ, **environment)
         self.lock = threading.Lock()
 
     def remaining(self):
@@ -45,7 +46,7 @@ class Runner:
         if limit <= 0:
             return Finished(command, None, "", 0)
         try:
-            process = subprocess.Popen(command, env=dict(os.environ, **(environment or {})),
+            process = subprocess.Popen(command, env=dict(self.environment, **(environment or {})),
                                        stdin=subprocess.PIPE if standard_input else subprocess.DEVNULL,
                                        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, errors="replace",
                                        start_new_session=True)

@@ -16,6 +16,7 @@ import json
 import pathlib
 import subprocess
 import sys
+import tempfile
 import time
 
 from parts import PLAN, Context, Part
@@ -76,11 +77,11 @@ def version():
     return ask("git", "-C", ROOT, "describe", "--always", "--dirty") or "unknown"
 
 
-def run_part(plan, context, output, deadline):
+def run_part(plan, context, output, deadline, cache):
     start = time.monotonic()
     print(f"== {plan.name}: {plan.what}, at most {deadline - start:.0f} s", flush=True)
     try:
-        part = plan.run(context, Runner(output / plan.log, deadline))
+        part = plan.run(context, Runner(output / plan.log, deadline, {"IMAGO_CACHE_DIR": cache}))
     except Exception as error:  # the parts behind this one still run
         part = Part("failed", f"{type(error).__name__}: {error}")
     seconds = time.monotonic() - start
@@ -106,11 +107,14 @@ def main():
                or f"for CUDA {gpu['driver_cuda'] // 1000}.{gpu['driver_cuda'] % 1000 // 10}"}
     end = time.monotonic() + 60 * options.minutes
     chosen = [plan for plan in PLAN if plan.name in options.only]
-    for i, plan in enumerate(chosen):
-        reserved = sum(later.seconds for later in chosen[i + 1 :]) * options.minutes / 8
-        results["parts"].append(run_part(plan, context, options.output, end - reserved))
-        # After every part: a run that is killed leaves what it has.
-        (options.output / "results.json").write_text(json.dumps(results, indent=1), encoding="utf-8")
+    with tempfile.TemporaryDirectory() as cache:  # of the autotuner: a run does not depend on those before
+        for i, plan in enumerate(chosen):
+            reserved = sum(later.seconds for later in chosen[i + 1 :]) * options.minutes / 8
+            results["parts"].append(run_part(plan, context, options.output, end - reserved, cache))
+            results["autotuner"] = {path.name: path.read_text(encoding="utf-8", errors="replace")
+                                    for path in sorted(pathlib.Path(cache).iterdir()) if path.is_file()}
+            # After every part: a run that is killed leaves what it has.
+            (options.output / "results.json").write_text(json.dumps(results, indent=1), encoding="utf-8")
     (options.output / "summary.md").write_text(page(results), encoding="utf-8")
     print(f"\n{parts_table(results)}\n\n{steps_table(results)}\n\nall of it: {options.output / 'summary.md'}")
     return int(any(part["verdict"] not in ("passed", "absent") for part in results["parts"]))

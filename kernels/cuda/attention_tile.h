@@ -76,7 +76,7 @@ struct HeadTile {
 };
 
 /// scores[j] (16 x 8 each) = rows `row` .. + 16 of `a` times rows 8 j .. of `b`, over all channels. kColumns
-/// rows of b.
+/// rows of b. Unrolled by 64 channels, after which the swizzle repeats: more, at D = 256, and registers spill.
 template <int kD, int kColumns>
 __device__ __forceinline__ void multiply_transposed(float (&scores)[kColumns / 8][4], const unsigned char* a,
                                                     int row, const unsigned char* b) {
@@ -84,7 +84,7 @@ __device__ __forceinline__ void multiply_transposed(float (&scores)[kColumns / 8
   for (int j = 0; j < kColumns / 8; ++j)
 #pragma unroll
     for (int e = 0; e < 4; ++e) scores[j][e] = 0.0f;
-#pragma unroll
+#pragma unroll 4
   for (int k = 0; k < kD / 16; ++k) {
     uint32_t fa[4];
     HeadTile<kD>::load_a(fa, a, row, k);

@@ -13,10 +13,12 @@
 // Cost: as forward with C and K exchanged; d x d launches. Not measured on a GPU yet.
 #include "kernels/cuda/conv2d.h"
 
+#include "kernels/cuda/autotune.h"
 #include "kernels/cuda/conv2d_epilogue.h"
 #include "kernels/cuda/conv2d_hopper.h"
 #include "kernels/cuda/conv2d_operands.h"
 #include "kernels/cuda/implicit_gemm.h"
+#include "kernels/cuda/tiling/candidates.h"
 
 namespace imago::IMAGO_CUDA_NAMESPACE {
 namespace {
@@ -54,13 +56,28 @@ void run_class(const Gpu& gpu, ConstTensorRef dy, ConstTensorRef w, const Conv2d
                         .first_h = rows.first,
                         .first_w = columns.first,
                         .vector = chunks_align<__nv_bfloat16>(dx)};
-  if constexpr (sizeof(T) == 2) {
-    if (conv2d_dgrad_hopper(gpu, dy, w, g, out, shape)) return;
-  }
   const bool vector = chunks_align<T>(dy.data, outputs) && chunks_align<T>(w.data, channels);
   auto depth = a;
   depth.depth = b.depth;  // 0 where the class sees no tap: dx = 0
-  run_implicit_gemm(gpu, vector, depth, b, out);
+  const auto hopper = [&](int pixels) {
+    return g.stride == 1 ? hopper_tiling(gpu, {dy}, w, shape, channels, out.vector, pixels) : std::nullopt;
+  };
+  const auto candidates = [&] {
+    return conv2d_candidates(gemm_tiling(gpu, vector, a.lines, b.lines, b.depth, kDepth<T>, 1), hopper);
+  };
+  const auto run = [&](Choice c) {
+    if constexpr (sizeof(T) == 2) {
+      if (const int pixels = wgmma_pixels(c.kernel))
+        return conv2d_dgrad_hopper(gpu, dy, w, g, out, shape, hopper(pixels).value());
+    }
+    run_implicit_gemm(gpu, gemm_tiling(c.kernel, vector, a.lines, b.lines, b.depth, kDepth<T>, 1), depth, b,
+                      out);
+  };
+  const ChoiceKey key(
+      TunedOp::kConv2dDgrad, dy.dtype,
+      {shape[0], shape[1], shape[2], shape[3], channels - shape[3], outputs, w.shape[1], w.shape[2], g.stride,
+       g.top, g.left, dy.shape[1], dy.shape[2], rows.first, columns.first, vector + 2 * out.vector});
+  run(choose(gpu, key, candidates, run));
 }
 
 }  // namespace

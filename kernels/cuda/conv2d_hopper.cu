@@ -235,13 +235,11 @@ TensorMap filter_map(ConstTensorRef w, bool dgrad) {
 }
 
 template <bool kDgrad, class Out>
-bool run(const Gpu& gpu, const Concat& x, ConstTensorRef w, int top, int left, const Out& out,
-         const Shape& output) {
-  const std::optional<HopperTiling> tiling = hopper_tiling(gpu, x, w, output, out.columns, out.vector);
-  if (!tiling) return false;
-  check(tiling->blocks() < (int64_t{1} << 31), "convolution on CUDA: too many tiles");
+void run(const Gpu& gpu, const Concat& x, ConstTensorRef w, int top, int left, const Out& out,
+         const Shape& output, const HopperTiling& tiling) {
+  check(tiling.blocks() < (int64_t{1} << 31), "convolution on CUDA: too many tiles");
 
-  const PixelBoxes boxes(tiling->boxes);
+  const PixelBoxes boxes(tiling.boxes);
   const Plan plan{.boxes = boxes,
                   .filter_height = static_cast<int>(w.shape[1]),
                   .filter_width = static_cast<int>(w.shape[2]),
@@ -249,40 +247,38 @@ bool run(const Gpu& gpu, const Concat& x, ConstTensorRef w, int top, int left, c
                   .left = left,
                   .blocks_a = static_cast<int>(x.a.shape[3] / kBlock),
                   .blocks = static_cast<int>(x.channels() / kBlock),
-                  .pixel_stages = tiling->pixel_stages,
-                  .filter_stages = tiling->filter_stages,
+                  .pixel_stages = tiling.pixel_stages,
+                  .filter_stages = tiling.filter_stages,
                   .height = static_cast<int>(output[1]),
                   .width = static_cast<int>(output[2]),
                   .pictures = static_cast<int>(output[0]),
-                  .output_tiles = Divisor(tiling->output_tiles)};
+                  .output_tiles = Divisor(tiling.output_tiles)};
 
   LaunchConfig config;
-  config.grid = static_cast<unsigned>(tiling->blocks());
+  config.grid = static_cast<unsigned>(tiling.blocks());
   config.block = kHopperThreads;
-  config.shared_bytes = tiling->shared_bytes;
+  config.shared_bytes = tiling.shared_bytes;
   config.stream = gpu.stream;
   const TensorMap map_a = pixel_map(x.a, boxes), map_b = x.b ? pixel_map(x.b, boxes) : map_a;
   const TensorMap map_w = filter_map(w, kDgrad);
-  if (tiling->pixels == 256)
+  if (tiling.pixels == 256)
     launch(conv2d_wgmma<256, kDgrad, Out>, config, map_a, map_b, map_w, plan, out);
   else
     launch(conv2d_wgmma<128, kDgrad, Out>, config, map_a, map_b, map_w, plan, out);
-  return true;
 }
 
 }  // namespace
 
-bool conv2d_hopper(const Gpu& gpu, const Concat& x, ConstTensorRef w, const Conv2dGeometry& g,
-                   const ForwardOut<T>& out, const Shape& y) {
-  return g.stride == 1 && run<false>(gpu, x, w, g.top, g.left, out, y);
+void conv2d_hopper(const Gpu& gpu, const Concat& x, ConstTensorRef w, const Conv2dGeometry& g,
+                   const ForwardOut<T>& out, const Shape& y, const HopperTiling& tiling) {
+  run<false>(gpu, x, w, g.top, g.left, out, y, tiling);
 }
 
-bool conv2d_dgrad_hopper(const Gpu& gpu, ConstTensorRef dy, ConstTensorRef w, const Conv2dGeometry& g,
-                         const DgradOut<T>& out, const Shape& dx) {
+void conv2d_dgrad_hopper(const Gpu& gpu, ConstTensorRef dy, ConstTensorRef w, const Conv2dGeometry& g,
+                         const DgradOut<T>& out, const Shape& dx, const HopperTiling& tiling) {
   // dx[h] reads dy[h + top - r]: the last tap first, R - 1 - top rows up.
-  return g.stride == 1 && w.shape[3] % 8 == 0 &&
-         run<true>(gpu, {dy}, w, static_cast<int>(w.shape[1]) - 1 - g.top,
-                   static_cast<int>(w.shape[2]) - 1 - g.left, out, dx);
+  run<true>(gpu, {dy}, w, static_cast<int>(w.shape[1]) - 1 - g.top, static_cast<int>(w.shape[2]) - 1 - g.left,
+            out, dx, tiling);
 }
 
 }  // namespace imago::IMAGO_CUDA_NAMESPACE

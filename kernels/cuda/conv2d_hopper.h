@@ -7,11 +7,11 @@
 
 namespace imago::IMAGO_CUDA_NAMESPACE {
 
-/// y or dx, by `out`, where the shape suits these kernels; false, and nothing done, where it does not.
-bool conv2d_hopper(const Gpu& gpu, const Concat& x, ConstTensorRef w, const Conv2dGeometry& geometry,
-                   const ForwardOut<__nv_bfloat16>& out, const Shape& y);
-bool conv2d_dgrad_hopper(const Gpu& gpu, ConstTensorRef dy, ConstTensorRef w, const Conv2dGeometry& geometry,
-                         const DgradOut<__nv_bfloat16>& out, const Shape& dx);
+/// y or dx, by `out`, in a tiling from hopper_tiling.
+void conv2d_hopper(const Gpu& gpu, const Concat& x, ConstTensorRef w, const Conv2dGeometry& geometry,
+                   const ForwardOut<__nv_bfloat16>& out, const Shape& y, const HopperTiling& tiling);
+void conv2d_dgrad_hopper(const Gpu& gpu, ConstTensorRef dy, ConstTensorRef w, const Conv2dGeometry& geometry,
+                         const DgradOut<__nv_bfloat16>& out, const Shape& dx, const HopperTiling& tiling);
 
 /// dw for stride 1, in tiling.parts parts of the pixels: each into its own float32 [K,R,S,C] of `partial`, or,
 /// where there is one part only, scaled and added into dw.

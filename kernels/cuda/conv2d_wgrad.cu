@@ -10,12 +10,15 @@
 //
 // Cost: 2 N Ho Wo K R S C FLOP; dy is read R S C / 128 times and x K / 128 times through L2; the parts are
 // written and read once, 8 bytes a weight and part. Where the shape suits it, an H100 takes
-// conv2d_wgrad_hopper.cu instead. Not measured on a GPU yet.
+// conv2d_wgrad_hopper.cu instead; C <= 3 or K <= 3 takes conv2d_narrow.cu. Not measured on a GPU yet.
 #include "kernels/cuda/conv2d.h"
 
+#include "kernels/cuda/autotune.h"
 #include "kernels/cuda/conv2d_hopper.h"
+#include "kernels/cuda/conv2d_narrow.h"
 #include "kernels/cuda/conv2d_operands.h"
 #include "kernels/cuda/implicit_gemm.h"
+#include "kernels/cuda/tiling/candidates.h"
 
 namespace imago::IMAGO_CUDA_NAMESPACE {
 namespace {
@@ -59,10 +62,6 @@ __global__ void __launch_bounds__(256)
   }
 }
 
-float* parts_of(Workspace& workspace, const TensorRef& dw, int parts) {
-  return parts > 1 ? static_cast<float*>(workspace.get(dw.bytes() * static_cast<size_t>(parts))) : nullptr;
-}
-
 void add_parts_to(const Gpu& gpu, const float* partial, int parts, float scale, TensorRef dw) {
   LaunchConfig config;
   config.grid = static_cast<unsigned>(std::min<int64_t>((dw.numel() + 255) / 256, 16 * gpu.sms));
@@ -76,29 +75,49 @@ void add_parts_to(const Gpu& gpu, const float* partial, int parts, float scale, 
 void conv2d_wgrad(const Gpu& gpu, const Concat& x, ConstTensorRef dy, const Conv2dGeometry& g, float scale,
                   TensorRef dw, Workspace& workspace) {
   if (dw.numel() == 0 || dy.numel() == 0) return;
-  if (const auto tiling = wgrad_tiling(gpu, x, dy, g, dw.shape)) {
-    float* const partial = parts_of(workspace, dw, tiling->parts);
-    conv2d_wgrad_hopper(gpu, x, dy, g, scale, dw, partial, *tiling);
-    if (partial) add_parts_to(gpu, partial, tiling->parts, scale, dw);
+  if (const int parts = wgrad_narrow_parts(gpu, x, dy, g, dw.shape)) {
+    auto* const partial = static_cast<float*>(workspace.get(dw.bytes() * static_cast<size_t>(parts)));
+    conv2d_wgrad_narrow(gpu, x, dy, g, dw.shape, partial, parts);
+    add_parts_to(gpu, partial, parts, scale, dw);
     return;
   }
   dispatch_float(dy.dtype, "conv2d_wgrad", [&](auto element) {
     using T = decltype(element);
-    const Shape &out_shape = dy.shape, &filter = dw.shape;  // [N,Ho,Wo,K], [K,R,S,C]
-    const auto patches =
-        patches_of<T>(x, filter[1], filter[2], g.stride, g.top, g.left, out_shape[1], out_shape[2]);
+    const Shape &in = x.a.shape, &out = dy.shape, &filter = dw.shape;  // [N,H,W,Ca], [N,Ho,Wo,K], [K,R,S,C]
+    const auto patches = patches_of<T>(x, filter[1], filter[2], g.stride, g.top, g.left, out[1], out[2]);
     const PatchColumns<T> b{patches, patches.depth, patches.lines};
     const GradientColumns<T> a{dy.as<T>(), static_cast<int>(filter[0]), patches.lines};
-    const int parts = wgrad_parts(gpu, a.lines, b.lines, a.depth, kDepth<T>);
-    const WgradOut out{.dw = dw.as<float>(),
-                       .parts = parts_of(workspace, dw, parts),
-                       .scale = scale,
-                       .lines = a.lines,
-                       .columns = b.lines,
-                       .vector = b.lines % 8 == 0 && (parts > 1 || aligned16(dw.data))};
     const bool vector = chunks_align<T>(x) && chunks_align<T>(dy.data, filter[0]);
-    run_implicit_gemm(gpu, vector, a, b, out, parts);
-    if (out.parts) add_parts_to(gpu, out.parts, parts, scale, dw);
+    const std::optional<WgradTiling> hopper = wgrad_tiling(gpu, x, dy, g, filter);
+
+    const auto candidates = [&] {
+      return wgrad_candidates(gpu, hopper, vector, a.lines, b.lines, a.depth, kDepth<T>);
+    };
+    // The parts, and behind them a dw for trials to add to.
+    const auto bytes = [&](Choice c, Purpose purpose) {
+      return dw.bytes() * static_cast<size_t>((c.parts > 1 ? c.parts : 0) + (purpose == Purpose::kTrial));
+    };
+    const auto run = [&](Choice c, Purpose purpose, void* memory) {
+      float* const parts = c.parts > 1 ? static_cast<float*>(memory) : nullptr;
+      TensorRef to = dw;
+      if (purpose == Purpose::kTrial)
+        to.data = static_cast<unsigned char*>(memory) + bytes(c, Purpose::kResult);
+      if (c.kernel == Kernel::kWgmma128) {
+        WgradTiling tiling = hopper.value();
+        tiling.cut_into(c.parts);
+        conv2d_wgrad_hopper(gpu, x, dy, g, scale, to, parts, tiling);
+      } else {
+        run_implicit_gemm(gpu, gemm_tiling(c.kernel, vector, a.lines, b.lines, a.depth, kDepth<T>, c.parts),
+                          a, b,
+                          WgradOut{to.as<float>(), parts, scale, a.lines, b.lines,
+                                   b.lines % 8 == 0 && (parts || aligned16(to.data))});
+      }
+      if (parts) add_parts_to(gpu, parts, c.parts, scale, to);
+    };
+    const ChoiceKey key(TunedOp::kConv2dWgrad, dy.dtype,
+                        {in[0], in[1], in[2], in[3], x.channels() - in[3], filter[0], filter[1], filter[2],
+                         g.stride, g.top, g.left, out[1], out[2], vector + 2 * aligned16(dw.data)});
+    run_fastest(gpu, key, workspace, candidates, bytes, run);
   });
 }
 

@@ -45,7 +45,8 @@ void cuda_failure(cudaError_t error, const char* call) {
 
 // ---- The device ----
 
-CudaBackend::CudaBackend(int device) {
+CudaBackend::CudaBackend(int device, const Autotuner::Settings& tuning) : autotuner_(tuning) {
+  gpu_.autotuner = &autotuner_;
   IMAGO_CUDA(cudaSetDevice(device));
   gpu_.sms = attribute(cudaDevAttrMultiProcessorCount, device);
   gpu_.capability = 10 * attribute(cudaDevAttrComputeCapabilityMajor, device) +

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "kernels/backend.h"
+#include "kernels/cuda/autotune.h"
 #include "kernels/cuda/gpu.h"
 #include "kernels/cuda/transfer.h"
 
@@ -11,7 +12,8 @@ namespace imago::IMAGO_CUDA_NAMESPACE {
 /// return as soon as they are enqueued; download() and synchronize() wait.
 class CudaBackend : public Backend {
  public:
-  explicit CudaBackend(int device = 0);
+  explicit CudaBackend(int device = 0,
+                       const Autotuner::Settings& tuning = Autotuner::Settings::from_environment());
   ~CudaBackend() override;
 
   const Gpu& gpu() const { return gpu_; }
@@ -88,6 +90,7 @@ class CudaBackend : public Backend {
  private:
   bool recording_ = false;
   StagedUpload staged_upload_;
+  Autotuner autotuner_;
   std::shared_ptr<LandingBuffers> landing_buffers_ = std::make_shared<LandingBuffers>();
 };
 

@@ -2,6 +2,7 @@
 #include "kernels/cuda/elementwise.h"
 
 #include "kernels/cuda/map.h"
+#include "kernels/cuda/sigmoid.h"
 #include "kernels/philox.h"
 
 namespace imago::IMAGO_CUDA_NAMESPACE {
@@ -31,12 +32,6 @@ struct WeightedSum {  // alpha a + beta b
   float alpha, beta;
   __device__ __forceinline__ float operator()(float a, float b) const { return alpha * a + beta * b; }
 };
-
-__device__ __forceinline__ float sigmoid(float x) {
-  return 1.0f /
-         (1.0f +
-          expf(-x));  // exp(-x) overflows to infinity below -88: the quotient is then 0, as it should be
-}
 
 struct Silu {  // x s
   __device__ __forceinline__ float operator()(float x) const { return x * sigmoid(x); }
@@ -92,12 +87,16 @@ void copy(const Gpu& gpu, ConstTensorRef x, TensorRef y) {
       IMAGO_CUDA(cudaMemcpyAsync(y.data, x.data, x.bytes(), cudaMemcpyDeviceToDevice, gpu.stream));
     return;
   }
-  dispatch_float(y.dtype, "copy", [&](auto out) {
-    using Out = decltype(out);
-    if (x.dtype == DType::kUInt8) return map(gpu, Identity{}, y.as<Out>(), y.numel(), x.as<uint8_t>());
-    dispatch_float(x.dtype, "copy",
-                   [&](auto in) { map(gpu, Identity{}, y.as<Out>(), y.numel(), x.as<decltype(in)>()); });
-  });
+  if (x.dtype == DType::kUInt8)
+    dispatch_float(y.dtype, "copy", [&](auto out) {
+      map(gpu, Identity{}, y.as<decltype(out)>(), y.numel(), x.as<uint8_t>());
+    });
+  else if (x.dtype == DType::kFloat32 && y.dtype == DType::kBFloat16)
+    map(gpu, Identity{}, y.as<__nv_bfloat16>(), y.numel(), x.as<float>());
+  else if (x.dtype == DType::kBFloat16 && y.dtype == DType::kFloat32)
+    map(gpu, Identity{}, y.as<float>(), y.numel(), x.as<__nv_bfloat16>());
+  else
+    failure("copy on CUDA: no conversion from ", name_of(x.dtype), " to ", name_of(y.dtype));
 }
 
 void add(const Gpu& gpu, ConstTensorRef a, float alpha, ConstTensorRef b, float beta, TensorRef y) {

@@ -15,6 +15,7 @@ using namespace tiling;  // how work is cut into blocks: host arithmetic that kn
 /// One device and the one stream on which all its work is ordered.
 struct Gpu : GpuLimits {
   cudaStream_t stream = nullptr;
+  class Autotuner* autotuner = nullptr;  // none: the rules decide
 };
 
 /// "out of GPU memory (cudaMalloc): 12.0 MiB of 79.2 GiB are free; ..." or "cudaMalloc: an illegal ...".

@@ -16,6 +16,8 @@
 #include "kernels/cuda/group_norm.h"
 
 #include "kernels/cuda/group_norm_slab.h"
+#include "kernels/cuda/sigmoid.h"
+#include "kernels/cuda/tiling/candidates.h"
 
 namespace imago::IMAGO_CUDA_NAMESPACE {
 namespace {
@@ -51,9 +53,9 @@ __device__ __forceinline__ void chunk_moments(const Forward<T>& f, const Place& 
   };
 
   sum_over_pixels<kWidth, 1>(s, at, tree, {total}, [&](int c) {
-    return [&, c](int p, float(&sum)[1][kWidth]) {
+    return [x = f.x.column(picture, c)](int p, float(&sum)[1][kWidth]) {
       float v[kWidth];
-      load_width<kWidth>(f.x.at(picture + p, c), v);
+      load_width<kWidth>(x.at(p), v);
 #pragma unroll
       for (int e = 0; e < kWidth; ++e) sum[0][e] += v[e];
     };
@@ -64,9 +66,9 @@ __device__ __forceinline__ void chunk_moments(const Forward<T>& f, const Place& 
   sum_over_pixels<kWidth, 1>(s, at, tree, {total}, [&](int c) {
     float center[kWidth];
     for (int e = 0; e < kWidth; ++e) center[e] = mean[(c + e - at.first_channel) / s.per_group];
-    return [&, c, center](int p, float(&sum)[1][kWidth]) {
+    return [x = f.x.column(picture, c), center](int p, float(&sum)[1][kWidth]) {
       float v[kWidth];
-      load_width<kWidth>(f.x.at(picture + p, c), v);
+      load_width<kWidth>(x.at(p), v);
 #pragma unroll
       for (int e = 0; e < kWidth; ++e) sum[0][e] += (v[e] - center[e]) * (v[e] - center[e]);
     };
@@ -94,15 +96,17 @@ __device__ __forceinline__ void normalise(const Forward<T>& f, const Place& at, 
         offset[e] = offset[e] * scale + to_float(row[s.channels + c + e]);
       }
     }
+    const Column<const T> x = f.x.column(picture, c);
+    const Column<T> y{f.y + picture * s.channels + c, s.channels};
     for (int p = at.first_pixel + at.row; p < at.end_pixel; p += s.rows) {
       float v[kWidth];
-      load_width<kWidth>(f.x.at(picture + p, c), v);
+      load_width<kWidth>(x.at(p), v);
 #pragma unroll
       for (int e = 0; e < kWidth; ++e) {
         const float h = (v[e] - center[e]) * factor[e] + offset[e];
-        v[e] = f.silu ? h / (1.0f + expf(-h)) : h;
+        v[e] = f.silu ? h * sigmoid(h) : h;
       }
-      store_width<kWidth>(f.y + (picture + p) * s.channels + c, v);
+      store_width<kWidth>(y.at(p), v);
     }
   }
 }
@@ -175,15 +179,13 @@ __global__ void __launch_bounds__(kSlabThreads) group_norm_apply_kernel(const Fo
 }
 
 template <int kWidth, class T>
-void run(const Gpu& gpu, Forward<T> f, int64_t pictures, Workspace& workspace) {
+void launch_forward(const Gpu& gpu, const Forward<T>& f, int64_t pictures) {
   const int groups = f.s.groups_per_slab();
   const size_t moments_floats = static_cast<size_t>(kWidth * kSlabThreads + f.s.slab + 2 * groups);
   if (f.s.chunks == 1) {
     launch(group_norm_kernel<kWidth, true, T>, slab_config(gpu, f.s, pictures, moments_floats), f);
     return;
   }
-  f.partials = static_cast<float*>(
-      workspace.get(static_cast<size_t>(pictures) * f.s.chunks * f.s.groups() * 2 * sizeof(float)));
   launch(group_norm_kernel<kWidth, false, T>, slab_config(gpu, f.s, pictures, moments_floats), f);
   launch(group_norm_apply_kernel<kWidth, T>, slab_config(gpu, f.s, pictures, static_cast<size_t>(2 * groups)),
          f);
@@ -196,20 +198,31 @@ void group_norm(const Gpu& gpu, const Concat& x, ConstTensorRef gamma, ConstTens
                 Workspace& workspace) {
   if (y.numel() == 0) return;
   const bool eights = in_eights(x) && aligned16(y.data);
+  const int width = eights ? 8 : 1;
+  const int64_t pictures = y.shape[0], second_source = x.channels() - x.a.shape[-1];
+  const auto candidates = [&] {
+    return group_norm_candidates(gpu, x.a.shape, second_source, config.groups, width);
+  };
+  const auto bytes = [&](Choice c, Purpose) {
+    return c.parts > 1 ? static_cast<size_t>(pictures) * c.parts * config.groups * 2 * sizeof(float) : 0;
+  };
   dispatch_float(y.dtype, "group_norm", [&](auto t) {
     using T = decltype(t);
-    const Slabs slabs(gpu, x.a.shape, x.channels() - x.a.shape[-1], config.groups, eights ? 8 : 1);
-    const Forward<T> f{slabs,
-                       x,
-                       gamma.as<float>(),
-                       beta.as<float>(),
-                       scale_shift.as<T>(),
-                       y.as<T>(),
-                       statistics.as<float>(),
-                       nullptr,
-                       config.eps,
-                       config.activation == Activation::kSilu};
-    eights ? run<8>(gpu, f, y.shape[0], workspace) : run<1>(gpu, f, y.shape[0], workspace);
+    const auto run = [&](Choice c, Purpose, void* partials) {
+      const Forward<T> f{Slabs(x.a.shape, second_source, config.groups, width, c),
+                         x,
+                         gamma.as<float>(),
+                         beta.as<float>(),
+                         scale_shift.as<T>(),
+                         y.as<T>(),
+                         statistics.as<float>(),
+                         static_cast<float*>(partials),
+                         config.eps,
+                         config.activation == Activation::kSilu};
+      eights ? launch_forward<8>(gpu, f, pictures) : launch_forward<1>(gpu, f, pictures);
+    };
+    run_fastest(gpu, group_norm_key(TunedOp::kGroupNorm, x, config, scale_shift, eights), workspace,
+                candidates, bytes, run);
   });
 }
 

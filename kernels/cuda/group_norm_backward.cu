@@ -16,6 +16,8 @@
 // Not measured on a GPU yet.
 #include "kernels/cuda/group_norm.h"
 #include "kernels/cuda/group_norm_slab.h"
+#include "kernels/cuda/sigmoid.h"
+#include "kernels/cuda/tiling/candidates.h"
 
 namespace imago::IMAGO_CUDA_NAMESPACE {
 namespace {
@@ -35,32 +37,37 @@ struct Backward {
 /// What a thread knows of its kWidth channels of one picture, and dh and xhat of their elements.
 template <int kWidth, class T>
 struct Channels {
-  float mean[kWidth], rstd[kWidth], gamma[kWidth], beta[kWidth], scale[kWidth],
-      shift[kWidth];  // scale: 1 + scale
+  Column<const T> x, dy;
+  float mean[kWidth], rstd[kWidth];
+  float gain[kWidth], offset[kWidth];  // h = xhat gain + offset: gamma (1 + scale), beta (1 + scale) + shift
 
-  __device__ __forceinline__ Channels(const Backward<T>& b, int picture, int c) {
+  __device__ __forceinline__ Channels(const Backward<T>& b, int picture, int c)
+      : x(b.x.column(static_cast<int64_t>(picture) * b.s.pixels, c)),
+        dy{b.dy + static_cast<int64_t>(picture) * b.s.pixels * b.s.channels + c, b.s.channels} {
     const int64_t groups = b.s.channels / b.s.per_group;
     for (int e = 0; e < kWidth; ++e) {
       const float* moments = b.statistics + (picture * groups + (c + e) / b.s.per_group) * 2;
       mean[e] = moments[0];
       rstd[e] = moments[1];
-      gamma[e] = b.gamma[c + e];
-      beta[e] = b.beta[c + e];
-      const T* row = b.scale_shift + static_cast<int64_t>(picture) * 2 * b.s.channels;
-      scale[e] = b.scale_shift ? 1.0f + to_float(row[c + e]) : 1.0f;
-      shift[e] = b.scale_shift ? to_float(row[b.s.channels + c + e]) : 0.0f;
+      gain[e] = b.gamma[c + e];
+      offset[e] = b.beta[c + e];
+      if (b.scale_shift) {
+        const T* row = b.scale_shift + static_cast<int64_t>(picture) * 2 * b.s.channels;
+        const float scale = 1.0f + to_float(row[c + e]);
+        gain[e] *= scale;
+        offset[e] = offset[e] * scale + to_float(row[b.s.channels + c + e]);
+      }
     }
   }
 
-  __device__ __forceinline__ void read(const Backward<T>& b, int64_t pixel, int c, float (&dh)[kWidth],
-                                       float (&xhat)[kWidth]) const {
-    load_width<kWidth>(b.x.at(pixel, c), xhat);
-    load_width<kWidth>(b.dy + pixel * b.s.channels + c, dh);
+  __device__ __forceinline__ void read(int p, bool silu, float (&dh)[kWidth], float (&xhat)[kWidth]) const {
+    load_width<kWidth>(x.at(p), xhat);
+    load_width<kWidth>(dy.at(p), dh);
 #pragma unroll
     for (int e = 0; e < kWidth; ++e) {
       xhat[e] = (xhat[e] - mean[e]) * rstd[e];
-      if (b.silu) {
-        const float h = (xhat[e] * gamma[e] + beta[e]) * scale[e] + shift[e], s = 1.0f / (1.0f + expf(-h));
+      if (silu) {
+        const float h = xhat[e] * gain[e] + offset[e], s = sigmoid(h);
         dh[e] *= s * (1.0f + h * (1.0f - s));
       }
     }
@@ -71,11 +78,10 @@ struct Channels {
 template <int kWidth, class T>
 __device__ __forceinline__ void chunk_sums(const Backward<T>& b, const Place& at, float* tree, float* sum_a,
                                            float* sum_b) {
-  const int64_t picture = static_cast<int64_t>(at.picture) * b.s.pixels;
   sum_over_pixels<kWidth, 2>(b.s, at, tree, {sum_a, sum_b}, [&](int c) {
-    return [&, c, known = Channels<kWidth, T>(b, at.picture, c)](int p, float(&sum)[2][kWidth]) {
+    return [&b, known = Channels<kWidth, T>(b, at.picture, c)](int p, float(&sum)[2][kWidth]) {
       float dh[kWidth], xhat[kWidth];
-      known.read(b, picture + p, c, dh, xhat);
+      known.read(p, b.silu, dh, xhat);
 #pragma unroll
       for (int e = 0; e < kWidth; ++e) {
         sum[0][e] += dh[e];
@@ -105,18 +111,18 @@ __device__ __forceinline__ void data_gradient(const Backward<T>& b, const Place&
     mean_q[g] = sum_q / count;
   }
   __syncthreads();
-  const int64_t picture = static_cast<int64_t>(at.picture) * s.pixels;
   for (int c = at.first_channel + at.column * kWidth; c < at.end_channel; c += s.columns * kWidth) {
     const Channels<kWidth, T> known(b, at.picture, c);
+    const Column<T> dx = b.dx.column(static_cast<int64_t>(at.picture) * s.pixels, c);
     for (int p = at.first_pixel + at.row; p < at.end_pixel; p += s.rows) {
       float dh[kWidth], xhat[kWidth];
-      known.read(b, picture + p, c, dh, xhat);
+      known.read(p, b.silu, dh, xhat);
 #pragma unroll
       for (int e = 0; e < kWidth; ++e) {
         const int g = (c + e - at.first_channel) / s.per_group;
-        dh[e] = known.rstd[e] * (known.gamma[e] * known.scale[e] * dh[e] - mean_s[g] - xhat[e] * mean_q[g]);
+        dh[e] = known.rstd[e] * (known.gain[e] * dh[e] - mean_s[g] - xhat[e] * mean_q[g]);
       }
-      store_width<kWidth>(b.dx.at(picture + p, c), dh);
+      store_width<kWidth>(dx.at(p), dh);
     }
   }
 }
@@ -194,7 +200,7 @@ __global__ void __launch_bounds__(kSlabThreads)
 }
 
 template <int kWidth, class T>
-void run(const Gpu& gpu, const Backward<T>& b, int64_t pictures) {
+void launch_backward(const Gpu& gpu, const Backward<T>& b, int64_t pictures) {
   const size_t results = static_cast<size_t>(2 * b.s.slab + 2 * b.s.groups_per_slab());
   const LaunchConfig sums =
       slab_config(gpu, b.s, pictures, static_cast<size_t>(kWidth * kSlabThreads) + results);
@@ -213,27 +219,37 @@ void group_norm_backward(const Gpu& gpu, ConstTensorRef dy, const Concat& x, Con
                          const GroupNormConfig& config, const ConcatOut& dx, TensorRef dgamma,
                          TensorRef dbeta, TensorRef dscale_shift, Workspace& workspace) {
   if (dy.numel() == 0) return;
-  const int64_t pictures = dy.shape[0];
   const bool eights = in_eights(x) && in_eights(dx) && aligned16(dy.data);
+  const int width = eights ? 8 : 1;
+  const int64_t pictures = dy.shape[0], channels = x.channels(), second_source = channels - x.a.shape[-1];
+  const auto candidates = [&] {
+    return group_norm_candidates(gpu, x.a.shape, second_source, config.groups, width);
+  };
+  const auto bytes = [&](Choice c, Purpose) {
+    return static_cast<size_t>(pictures * c.parts * channels * 2) * sizeof(float);
+  };
   dispatch_float(dy.dtype, "group_norm_backward", [&](auto t) {
     using T = decltype(t);
-    const Slabs slabs(gpu, x.a.shape, x.channels() - x.a.shape[-1], config.groups, eights ? 8 : 1);
-    auto* sums = static_cast<float*>(
-        workspace.get(static_cast<size_t>(pictures * slabs.chunks * slabs.channels * 2) * sizeof(float)));
-    const Backward<T> b{slabs,
-                        x,
-                        dx,
-                        dy.as<T>(),
-                        gamma.as<float>(),
-                        beta.as<float>(),
-                        statistics.as<float>(),
-                        scale_shift.as<T>(),
-                        sums,
-                        config.activation == Activation::kSilu};
-    eights ? run<8>(gpu, b, pictures) : run<1>(gpu, b, pictures);
-    launch(group_norm_parameters_kernel<T>,
-           {.grid = blocks_for(slabs.channels, kSlabThreads), .block = kSlabThreads, .stream = gpu.stream}, b,
-           static_cast<int>(pictures), dgamma.as<float>(), dbeta.as<float>(), dscale_shift.as<T>());
+    const auto run = [&](Choice c, Purpose purpose, void* sums) {
+      const Backward<T> b{Slabs(x.a.shape, second_source, config.groups, width, c),
+                          x,
+                          dx,
+                          dy.as<T>(),
+                          gamma.as<float>(),
+                          beta.as<float>(),
+                          statistics.as<float>(),
+                          scale_shift.as<T>(),
+                          static_cast<float*>(sums),
+                          config.activation == Activation::kSilu};
+      eights ? launch_backward<8>(gpu, b, pictures) : launch_backward<1>(gpu, b, pictures);
+      const bool adds = purpose == Purpose::kResult;
+      launch(group_norm_parameters_kernel<T>,
+             {.grid = blocks_for(channels, kSlabThreads), .block = kSlabThreads, .stream = gpu.stream}, b,
+             static_cast<int>(pictures), adds ? dgamma.as<float>() : nullptr,
+             adds ? dbeta.as<float>() : nullptr, dscale_shift.as<T>());
+    };
+    run_fastest(gpu, group_norm_key(TunedOp::kGroupNormBackward, x, config, scale_shift, eights), workspace,
+                candidates, bytes, run);
   });
 }
 

@@ -8,6 +8,7 @@
 #pragma once
 
 #include "kernels/backend.h"
+#include "kernels/cuda/autotune.h"
 #include "kernels/cuda/gpu.h"
 #include "kernels/cuda/tiling/group_norm.h"
 #include "kernels/cuda/vec.h"
@@ -21,6 +22,16 @@ inline LaunchConfig slab_config(const Gpu& gpu, const Slabs& s, int64_t pictures
           .block = kSlabThreads,
           .shared_bytes = shared_floats * sizeof(float),
           .stream = gpu.stream};
+}
+
+/// What the choice of slabs and chunks depends on.
+inline ChoiceKey group_norm_key(TunedOp op, const Concat& x, const GroupNormConfig& config,
+                                ConstTensorRef scale_shift, bool eights) {
+  const int64_t pictures = x.a.shape[0], channels_a = x.a.shape[-1];
+  return {op,
+          x.a.dtype,
+          {pictures, x.a.numel() / (pictures * channels_a), channels_a, x.channels() - channels_a,
+           config.groups, scale_shift ? 1 : 0, eights}};
 }
 
 /// Where the calling thread stands.
@@ -57,6 +68,14 @@ __device__ __forceinline__ void store_width(T* p, const float (&v)[kWidth]) {
     *p = from_float<T>(v[0]);
 }
 
+/// The same channels of one pixel after the other: those of pixel p begin at data + p * stride.
+template <class T>
+struct Column {
+  T* data;
+  int stride;
+  __device__ __forceinline__ T* at(int p) const { return data + static_cast<int64_t>(p) * stride; }
+};
+
 /// Two tensors side by side along the channels. A width never crosses from one to the other.
 template <class T>
 struct Sides {
@@ -69,8 +88,10 @@ struct Sides {
         b(x.b.template as<std::remove_const_t<T>>()),
         channels_a(static_cast<int>(x.a.shape[-1])),
         channels_b(static_cast<int>(x.channels()) - channels_a) {}
-  __device__ __forceinline__ T* at(int64_t pixel, int c) const {
-    return c < channels_a ? a + pixel * channels_a + c : b + pixel * channels_b + (c - channels_a);
+  /// From `first_pixel` on, at channel c.
+  __device__ __forceinline__ Column<T> column(int64_t first_pixel, int c) const {
+    return c < channels_a ? Column<T>{a + first_pixel * channels_a + c, channels_a}
+                          : Column<T>{b + first_pixel * channels_b + (c - channels_a), channels_b};
   }
 };
 

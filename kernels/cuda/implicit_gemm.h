@@ -61,7 +61,7 @@ __global__ void __launch_bounds__(Shape::kThreads, gemm_blocks(sizeof(typename A
   product.store(result);
   __syncthreads();
   constexpr int kRow = Shape::kN / 8;  // threads a row
-#pragma unroll 4
+#pragma unroll(sizeof(T) == 4 ? 2 : 4)  // what the epilogue reads, in float32 twice the registers
   for (int id = thread; id < Shape::kM * kRow; id += Shape::kThreads) {
     const int row = id / kRow, column = id % kRow * 8;
     if (m0 + row >= out.lines || n0 + column >= out.columns) continue;
@@ -71,23 +71,20 @@ __global__ void __launch_bounds__(Shape::kThreads, gemm_blocks(sizeof(typename A
   }
 }
 
-/// C = A B^T with the tile that suits the shape. `parts` cuts k into as many pieces, which Out keeps apart by
-/// blockIdx.z; a part is a whole number of steps.
+/// C = A B^T, cut as `tiling` says; parts of k are kept apart by Out, by blockIdx.z.
 template <class A, class B, class Out>
-void run_implicit_gemm(const Gpu& gpu, bool vector, const A& a, const B& b, const Out& out, int parts = 1) {
-  using T = typename A::Element;
-  const GemmTiling tiling = gemm_tiling(gpu, vector, out.lines, out.columns, a.depth, kDepth<T>, parts);
+void run_implicit_gemm(const Gpu& gpu, const GemmTiling& tiling, const A& a, const B& b, const Out& out) {
   check(tiling.tiles() < (int64_t{1} << 31), "convolution on CUDA: too many tiles");
   auto start = [&]<class Shape, bool kVector>(Shape, std::bool_constant<kVector>) {
     LaunchConfig config;
-    config.grid = dim3(static_cast<unsigned>(tiling.tiles()), 1, static_cast<unsigned>(parts));
+    config.grid = dim3(static_cast<unsigned>(tiling.tiles()), 1, static_cast<unsigned>(tiling.parts));
     config.block = Shape::kThreads;
     config.shared_bytes = gemm_shared_bytes(Shape::kM, Shape::kN);
     config.stream = gpu.stream;
     launch(implicit_gemm<Shape, kVector, A, B, Out>, config, a, b, out, static_cast<int>(tiling.tiles_n),
            tiling.depth);
   };
-  if (!vector)
+  if (!tiling.vector)
     start(SmallTile{}, std::false_type{});
   else if (tiling.large)
     start(LargeTile{}, std::true_type{});

@@ -17,6 +17,8 @@ namespace {
 
 thread_local cudaError_t last_error = cudaSuccess;
 std::map<const void*, size_t> shared_limits;  // kernels allowed more than 48 KiB of dynamic shared memory
+std::function<void(const LaunchRequest&)>
+    launch_observer;  // sees launches instead of their running, where set
 
 struct DeviceLimits {
   int sms;
@@ -87,6 +89,10 @@ void check_argument(const void* p, SourceLine where) {
   die(where, "launch: argument %p points to ordinary host memory, or to freed device memory", p);
 }
 
+void observe_launches(std::function<void(const LaunchRequest&)> observer) {
+  launch_observer = std::move(observer);
+}
+
 cudaError_t enqueue_launch(const void* kernel, dim3 grid, dim3 block, size_t shared_bytes,
                            cudaStream_t stream, std::function<void()> body, SourceLine where) {
   Runtime& r = Runtime::get();
@@ -99,6 +105,10 @@ cudaError_t enqueue_launch(const void* kernel, dim3 grid, dim3 block, size_t sha
                         block.z <= 64 && block.x * block.y * block.z <= 1024;
   if (!grid_ok || !block_ok) return remember(cudaErrorInvalidConfiguration);
   if (shared_bytes > limit) return remember(cudaErrorInvalidValue);
+  if (launch_observer) {
+    launch_observer({kernel, grid, block, shared_bytes});
+    return cudaSuccess;
+  }
   const cudaKernelNodeParams params{const_cast<void*>(kernel),           grid,    block,
                                     static_cast<unsigned>(shared_bytes), nullptr, nullptr};
   return remember(r.enqueue(

@@ -33,7 +33,7 @@ PROGRAMS = {
               printf '  KeepsItsContract/%s\\n' $test
             done ;;
         esac""",
-    "bench_train_step": f"echo '{STEP}'",
+    "bench_train_step": f"echo chosen >$IMAGO_CACHE_DIR/choices; echo '{STEP}'",
     "bench_cuda_libraries": f"echo '{DUEL}'",
     "compute-sanitizer": "echo 'ERROR SUMMARY: 0 errors'",
     "python": f"""
@@ -85,6 +85,7 @@ class GpuRun(unittest.TestCase):
         self.assertIn("| 200.0 | 200.00 TFLOP/s | 400.0 | 2.00 | 600.0 | 3.00 | 1.0e-03 |", page)  # cold
         self.assertIn("| conv2d | [1,2,3,4] | 2 | 4.000 | 100.0 % | 500.0 | 1.00 |", page)
         self.assertIn("ddpm_cifar10_32 12.50 ms", done.stdout)
+        self.assertEqual(self.results()["autotuner"], {"choices": "chosen\n"})
 
     def test_without_a_gpu(self):
         self.write("gpu_info", "echo 'no CUDA device: none is visible'; exit 3")

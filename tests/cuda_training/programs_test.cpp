@@ -2,6 +2,9 @@
 #include <gtest/gtest.h>
 
 #include <csignal>
+#include <cstdlib>
+#include <fstream>
+#include <set>
 
 #include "engine/io/safetensors.h"
 #include "models/trainer/checkpoint.h"
@@ -21,11 +24,9 @@ Arguments on_cuda(Arguments a, const Arguments& more = {}) {
   return a;
 }
 
-TEST(CudaPrograms, TrainingKilledAndResumedEndsInTheSameBits) {
-  const TinyRun tiny;
+/// A training that is killed after its first checkpoint and resumed, beside one that is not.
+void expect_same_bits_after_a_kill(const TinyRun& tiny) {
   const Arguments how = {"--mixed_precision", "bf16", "--checkpointing_steps", "2", "--preview_steps", "3"};
-  const Finished whole = run_program(kTrain, on_cuda(tiny.train("whole", 6, how)));
-  ASSERT_EQ(whole.code, 0) << whole.err;
   {
     Program killed(kTrain, on_cuda(tiny.train("parts", 6, how)));
     while (killed.running() && list_checkpoints(tiny.path("parts")).empty()) usleep(1000);
@@ -35,7 +36,32 @@ TEST(CudaPrograms, TrainingKilledAndResumedEndsInTheSameBits) {
   const Finished rest =
       run_program(kTrain, on_cuda(tiny.train("parts", 6, how), {"--resume_from_checkpoint", "latest"}));
   ASSERT_EQ(rest.code, 0) << rest.err;
+  const Finished whole = run_program(kTrain, on_cuda(tiny.train("whole", 6, how)));
+  ASSERT_EQ(whole.code, 0) << whole.err;
   EXPECT_EQ(result_of_run(tiny.path("parts"), 6), result_of_run(tiny.path("whole"), 6));
+}
+
+TEST(CudaPrograms, TrainingKilledAndResumedEndsInTheSameBits) {
+  expect_same_bits_after_a_kill(TinyRun());
+}
+
+// What the killed program has measured is kept: the other two measure what is left, and that only.
+TEST(CudaPrograms, TrainingKilledAndResumedEndsInTheSameBitsWithMeasuredKernels) {
+  const TinyRun tiny;
+  setenv("IMAGO_AUTOTUNE", "on", 1);
+  setenv("IMAGO_CACHE_DIR", tiny.path("cache").c_str(), 1);
+  expect_same_bits_after_a_kill(tiny);
+  unsetenv("IMAGO_AUTOTUNE");
+  unsetenv("IMAGO_CACHE_DIR");
+
+  std::set<std::string> keys;
+  ASSERT_TRUE(fs::exists(tiny.path("cache")));
+  for (const fs::directory_entry& entry : fs::directory_iterator(tiny.path("cache"))) {
+    std::ifstream file(entry.path());
+    for (std::string line; std::getline(file, line);)
+      EXPECT_TRUE(keys.insert(line.substr(0, line.find(" -> "))).second) << "measured twice: " << line;
+  }
+  EXPECT_GT(keys.size(), 10u);
 }
 
 TEST(CudaPrograms, SamplesAreTheSameInEveryBatchAndNextToTheCpus) {

@@ -74,7 +74,7 @@ Values direction_of(const std::string& seed, const std::string& name, int direct
 Bench::Bench(BenchConfig config) : config_(std::move(config)), workspace_(*this) {}
 
 Bench::~Bench() {
-  for (const Block& b : blocks_) backend().deallocate(b.base, b.bytes + 2 * kGuardBytes);
+  for (const Block& b : blocks_) backend().deallocate(b.base, b.front + b.bytes + kGuardBytes);
 }
 
 OperandType Bench::vectors() const {
@@ -83,14 +83,15 @@ OperandType Bench::vectors() const {
 }
 
 /// Memory on the device with these bytes, and guards on both sides.
-void* Bench::place(const std::vector<uint8_t>& bytes) {
-  std::vector<uint8_t> all(bytes.size() + 2 * kGuardBytes, kGuard);
-  std::copy(bytes.begin(), bytes.end(), all.begin() + kGuardBytes);
+void* Bench::place(const std::vector<uint8_t>& bytes, size_t behind_alignment) {
+  const size_t front = kGuardBytes + behind_alignment;
+  std::vector<uint8_t> all(front + bytes.size() + kGuardBytes, kGuard);
+  std::copy(bytes.begin(), bytes.end(), all.begin() + static_cast<int64_t>(front));
   void* base = backend().allocate(all.size());
   check(base != nullptr, "no memory for ", all.size(), " bytes");
   backend().upload(base, all.data(), all.size());
-  blocks_.push_back({base, bytes.size(), bytes});
-  return static_cast<uint8_t*>(base) + kGuardBytes;
+  blocks_.push_back({base, front, bytes.size(), bytes});
+  return static_cast<uint8_t*>(base) + front;
 }
 
 void* Bench::TestWorkspace::get(size_t bytes) {
@@ -126,7 +127,7 @@ TensorRef Bench::make(const std::string& name, Role role, const Shape& shape, Op
     o.before = numbers(name, shape.numel(), type, draw);
     bytes = encode(o.before, type.stored);
   }
-  o.ref = TensorRef(place(bytes), type.stored, shape);
+  o.ref = TensorRef(place(bytes, unaligned_ ? size_of(type.stored) : 0), type.stored, shape);
   operand_blocks_.push_back(&blocks_.back());
   operands_.push_back(std::move(o));
   return operands_.back().ref;
@@ -161,9 +162,9 @@ RandomKey Bench::key(int64_t pictures, uint32_t stream) {
 std::vector<Operand> Bench::collect(const std::string& where) {
   backend().synchronize();
   for (const Block& block : blocks_) {
-    std::vector<uint8_t> all(block.bytes + 2 * kGuardBytes);
+    std::vector<uint8_t> all(block.front + block.bytes + kGuardBytes);
     backend().download(all.data(), block.base, all.size());
-    const auto begin = all.begin() + kGuardBytes, end = begin + block.bytes;
+    const auto begin = all.begin() + static_cast<int64_t>(block.front), end = begin + block.bytes;
     const auto is_guard = [](uint8_t b) { return b == kGuard; };
     const bool intact = std::all_of(all.begin(), begin, is_guard) && std::all_of(end, all.end(), is_guard);
 

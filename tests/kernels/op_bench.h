@@ -67,6 +67,9 @@ class Bench {
   static OperandType always(DType t) { return {t, t}; }
   bool is_bf16() const { return config_.rounded_as == DType::kBFloat16; }  // the type under test
 
+  /// Operands made from now on begin one element behind an aligned address, as views into a tensor may.
+  void begin_unaligned() { unaligned_ = true; }
+
   /// An input of N(0,1) numbers, or of what `draw` makes of them.
   TensorRef input(const std::string& name, const Shape& shape, const Draw& draw = {});
   TensorRef input(const std::string& name, const Shape& shape, OperandType type, const Draw& draw = {});
@@ -89,7 +92,7 @@ class Bench {
   /// Device memory with guard bytes around it.
   struct Block {
     void* base;
-    size_t bytes;  // between the guards
+    size_t front, bytes;  // guard bytes before; bytes between the guards
     std::vector<uint8_t> before;
   };
   class TestWorkspace : public Workspace {
@@ -105,10 +108,11 @@ class Bench {
   TensorRef make(const std::string& name, Role role, const Shape& shape, OperandType type,
                  const Tolerances& tolerances, const Draw& draw);
   Values numbers(const std::string& name, int64_t count, OperandType type, const Draw& draw) const;
-  void* place(const std::vector<uint8_t>& bytes);
+  void* place(const std::vector<uint8_t>& bytes, size_t behind_alignment = 0);
 
   BenchConfig config_;
   TestWorkspace workspace_;
+  bool unaligned_ = false;
   std::vector<Operand> operands_;
   std::list<Block> blocks_;  // the operands' in their order, workspaces in between
   std::vector<const Block*> operand_blocks_;

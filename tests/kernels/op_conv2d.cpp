@@ -27,14 +27,16 @@ struct Conv {
                residual ? " residual" : "", scale != 1 ? str(" scale ", scale) : "");
   }
   // Tensor cores take blocks of channels in one piece, also emulated ones.
-  bool is_small() const { return products() <= (c() % 64 == 0 && k >= 64 ? 12000000 : 100000); }
+  bool is_small() const { return products() <= (c() % 64 == 0 && k % 8 == 0 ? 12000000 : 100000); }
 };
 
 const Conv2dGeometry kNone{1, 0, 0, 0, 0}, kSame3 = Conv2dGeometry::same(3);
 const Conv2dGeometry kDown{2, 0, 0, 1, 1};  // the U-Net's asymmetric downsampling
 const Conv2dGeometry kDownSymmetric{2, 1, 1, 1, 1};
 
-// "Long" is at least 1024 terms: a pipeline of four stages of 64 goes around more than twice.
+// "Long": every ring of stages goes around at least twice. Four stages of 32 terms (bfloat16) or 16 in the implicit
+// GEMM. On Hopper, forward and dgrad have up to four stages of pixels, each 64 channels of one tap (with a halo, three
+// stages of a column of taps), and eight of filters; wgrad six stages of 64 or 128 pixels.
 const std::vector<Conv>& convolutions() {
   static const std::vector<Conv> all = {
       {"plain", 2, 8, 8, 32, 0, 48, 3, 3, kSame3},
@@ -48,6 +50,12 @@ const std::vector<Conv>& convolutions() {
       {"linear, one row", 1, 1, 1, 64, 0, 130, 1, 1, kNone, true},
       {"first", 2, 9, 9, 3, 0, 32, 3, 3, kSame3, true},
       {"last", 2, 9, 9, 32, 0, 3, 3, 3, kSame3, true},
+      {"first, wide", 2, 5, 41, 3, 0, 128, 3, 3, kSame3, true},
+      {"last, wide", 2, 5, 41, 128, 0, 3, 3, 3, kSame3, true},
+      {"first, odd padding", 1, 6, 9, 2, 0, 12, 3, 3, {1, 0, 2, 1, 0}},
+      {"last, odd padding", 1, 6, 9, 12, 0, 2, 3, 3, {1, 0, 2, 1, 0}, true, true, true, 0.5f},
+      {"first, one channel", 2, 5, 9, 1, 0, 60, 3, 3, kSame3},
+      {"last, one channel", 2, 5, 9, 60, 0, 1, 3, 3, kSame3},
       {"one channel", 1, 4, 4, 1, 0, 1, 3, 3, kSame3, true},
       {"one pixel", 1, 1, 1, 8, 0, 8, 3, 3, kSame3},
       {"down", 2, 8, 8, 16, 0, 16, 3, 3, kDown, true},
@@ -79,6 +87,12 @@ const std::vector<Conv>& convolutions() {
       {"long sum of dgrad", 1, 2, 2, 8, 0, 128, 3, 3, kSame3, true},
       {"long sum of wgrad", 1, 33, 32, 2, 0, 4, 3, 3, kSame3},
       {"long sum of wgrad, 1x1", 1, 17, 64, 8, 0, 8, 1, 1, kNone},
+      {"odd, long sum", 1, 3, 3, 35, 0, 5, 3, 3, kSame3},
+      {"odd, long sum of dgrad", 1, 3, 3, 5, 0, 35, 3, 3, kSame3},
+      {"blocks, long sum", 1, 4, 8, 128, 0, 64, 3, 3, kSame3},
+      {"blocks, long sum of dgrad", 1, 4, 8, 64, 0, 128, 3, 3, kSame3},
+      {"blocks, long sum of wgrad", 1, 32, 32, 64, 0, 8, 3, 3, kSame3},
+      {"blocks, long sum of wgrad, 1x1", 1, 1, 800, 64, 0, 8, 1, 1, kNone},
   };
   return all;
 }

@@ -31,14 +31,14 @@ OpRow normal_row() {
 OpRow q_sample_row() {
   OpRow row{.op = "q_sample"};
   for (const Shape& shape : kBatches) {
-    for (bool bytes : {false, true}) {
+    for (DType pictures : {DType::kUInt8, DType::kFloat32, DType::kBFloat16}) {
+      const bool bytes = pictures == DType::kUInt8;
       const auto run = [=](Bench& b) {
         const Draw byte = [](int64_t i, double z) {
           return i < 2 ? 255.0 * i : std::clamp(128 + 60 * z, 0.0, 255.0);
         };
         const Draw unit = [](int64_t i, double) { return std::cos(static_cast<double>(i)); };
-        const TensorRef x0 =
-            bytes ? b.input("x0", shape, Bench::always(DType::kUInt8), byte) : b.input("x0", shape);
+        const TensorRef x0 = b.input("x0", shape, Bench::always(pictures), bytes ? byte : Draw());
         const TensorRef coefficients = b.input("coefficients", {shape[0], 4}, b.vectors(), unit);
         const Tolerance tolerance = roundings(5, kLargest + 2);
         const TensorRef xt = b.output("xt", shape, tolerance);
@@ -46,7 +46,7 @@ OpRow q_sample_row() {
         b.backend().q_sample(x0, coefficients, b.key(shape[0]), xt, target);
       };
       row.cases.push_back(
-          {.name = shape.to_string() + (bytes ? " bytes" : ""), .run = run, .small = is_small(shape)});
+          {.name = shape.to_string() + " " + name_of(pictures), .run = run, .small = is_small(shape)});
     }
   }
   return row;

@@ -14,13 +14,23 @@ bool is_small(const Shape& shape) {
   return shape.numel() <= 5000;
 }
 
+/// The same on views that begin anywhere.
+OpCase unaligned(OpCase c) {
+  c.name += " unaligned";
+  c.run = [run = c.run](Bench& b) {
+    b.begin_unaligned();
+    run(b);
+  };
+  return c;
+}
+
 OpRow fill_row() {
   OpRow row{.op = "fill"};
   for (const Shape& shape : kShapes) {
     const auto run = [=](Bench& b) {
       b.backend().fill(b.output("y", shape, exact()), 1.7);
       b.backend().fill(b.output("zero", shape, exact()), 0);
-      for (DType t : {DType::kUInt8, DType::kInt32, DType::kInt64}) {
+      for (DType t : {DType::kUInt8, DType::kInt32, DType::kInt64, DType::kFloat64}) {
         b.backend().fill(b.output(name_of(t), shape, Bench::always(t), exact()), 42);
       }
     };
@@ -162,7 +172,10 @@ OpRow dropout_row() {
 }  // namespace
 
 std::vector<OpRow> elementwise_rows() {
-  return {fill_row(), copy_row(), add_row(), silu_row(), silu_backward_row(), dropout_row()};
+  std::vector<OpRow> rows = {fill_row(), copy_row(),          add_row(),
+                             silu_row(), silu_backward_row(), dropout_row()};
+  for (OpRow& row : rows) row.cases.push_back(unaligned(row.cases.front()));
+  return rows;
 }
 
 }  // namespace imago::test

@@ -49,6 +49,7 @@ const std::vector<Norm>& norms() {
       {"one picture of one pixel", {1, 1, 1}, 64, 0, 4, true, false},
       {"nothing to normalise", {2, 1, 1}, 8, 0, 8, false, false},
       {"large group", {1, 32, 32}, 32, 0, 2, true, false},
+      {"large, odd", {1, 23, 24}, 6, 0, 2, true, true},
       {"far from zero", {2, 8, 8}, 32, 0, 8, true, false, 100},
       {"far from zero, large", {1, 24, 24}, 24, 8, 2, false, false, 100},
       {"another eps", {2, 4, 4}, 16, 0, 4, true, false, 0, 1e-6f},

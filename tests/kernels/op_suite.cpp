@@ -174,6 +174,7 @@ std::vector<Choice> choices() {
   std::vector<Choice> all;
   for (const BackendUnderTest& entry : backends_under_test()) {
     for (const OpRow& row : op_table()) {
+      if (!entry.ops.empty() && !entry.ops.contains(row.op)) continue;
       for (DType type : row.types) {
         if (std::count(entry.types.begin(), entry.types.end(), type)) all.push_back({entry, &row, type});
       }

@@ -9,6 +9,7 @@
 #pragma once
 
 #include <functional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -21,9 +22,10 @@ namespace imago::test {
 struct BackendUnderTest {
   Backend* backend;
   std::vector<DType> types = {DType::kFloat32, DType::kBFloat16};
-  bool small_only = false;      // run only the cases marked small: an emulated GPU is slow
-  bool on_host_threads = true;  // runs on OpenMP threads: bits are compared on 1 and 2
-  bool emulated = false;        // a GPU whose memory is the host's
+  bool small_only = false;         // run only the cases marked small: an emulated GPU is slow
+  bool on_host_threads = true;     // runs on OpenMP threads: bits are compared on 1 and 2
+  bool emulated = false;           // a GPU whose memory is the host's
+  std::set<std::string> ops = {};  // only these rows; empty: all
 };
 std::vector<BackendUnderTest> backends_under_test();
 

@@ -40,19 +40,24 @@ struct HopperTiling {
 };
 
 /// Stride 1. x [N,H,W,C] (for dgrad dy) and w [K,R,S,C] give an output of [N,Ho,Wo] x `columns` channels;
-/// vector_out: in aligned eights. Nothing where the shape does not suit.
+/// vector_out: in aligned eights. `pixels` of a block: 256 or 128; 0 goes by rule. Nothing where the shape does
+/// not suit.
 inline std::optional<HopperTiling> hopper_tiling(const GpuLimits& gpu, const Concat& x, ConstTensorRef w,
-                                                 const Shape& output, int64_t columns, bool vector_out) {
-  if (gpu.capability != 90 || !vector_out || !in_boxes(x) || !aligned16(w.data)) return {};
+                                                 const Shape& output, int64_t columns, bool vector_out,
+                                                 int pixels = 0) {
+  if (gpu.capability != 90 || x.a.dtype != DType::kBFloat16 || !vector_out || !in_boxes(x) ||
+      !aligned16(w.data))
+    return {};
   HopperTiling t;
   t.output_tiles = ceil_div(columns, kHopperOutputs);
-  const auto boxes_of = [&](int pixels) {
-    return choose_boxes(pixels, output[0], output[1], output[2], static_cast<int>(w.shape[1]), 64, 48 << 10);
+  const auto cut = [&](int size) {
+    t.pixels = size;
+    t.boxes = choose_boxes(size, output[0], output[1], output[2], static_cast<int>(w.shape[1]), 64, 48 << 10);
   };
-  t.pixels = 256, t.boxes = boxes_of(t.pixels);
-  if (t.blocks() < gpu.sms) t.pixels = 128, t.boxes = boxes_of(t.pixels);
-  if (t.blocks() * 4 < gpu.sms) return {};  // smaller tiles fill the chip better
-  const bool halo = t.boxes.halo > 0;       // then one stage of pixels lasts for R of filters
+  cut(pixels ? pixels : 256);
+  if (!pixels && t.blocks() < gpu.sms) cut(128);
+  if (!pixels && t.blocks() * 4 < gpu.sms) return {};  // smaller tiles fill the chip better
+  const bool halo = t.boxes.halo > 0;                  // then one stage of pixels lasts for R of filters
   t.pixel_stages = halo ? 3 : 4;
   const int left_over = static_cast<int>(gpu.shared_bytes) - 512 - t.pixel_stages * t.boxes.bytes();
   t.filter_stages = std::min(halo ? 8 : 4, left_over / kHopperFilterBytes);
@@ -82,14 +87,24 @@ struct ResidueClass {
 
 constexpr int64_t kMostPartBytes = int64_t{256} << 20;
 
-/// Parts for the implicit GEMM: two blocks for every multiprocessor, but at least eight steps a part (the ring's
-/// depth twice).
+/// `wanted` parts, but at least eight `steps` (of the ring of stages) a part, and no more memory than
+/// kMostPartBytes.
+inline int clamp_parts(int64_t wanted, int64_t steps, int64_t weights) {
+  const int64_t most = std::min(steps / 8, kMostPartBytes / (4 * weights));
+  return static_cast<int>(std::clamp<int64_t>(wanted, 1, std::max<int64_t>(most, 1)));
+}
+
+/// Parts for the implicit GEMM in tiles of `tile` squared, so that every multiprocessor has so many blocks.
+inline int wgrad_parts_for(const GpuLimits& gpu, int blocks, int64_t tile, int64_t k, int64_t columns,
+                           int64_t pixels, int step) {
+  const int64_t tiles = ceil_div(k, tile) * ceil_div(columns, tile);
+  return clamp_parts(ceil_div(blocks * gpu.sms, tiles), pixels / step, k * columns);
+}
+
+/// By rule: two blocks for every multiprocessor.
 inline int wgrad_parts(const GpuLimits& gpu, int64_t k, int64_t columns, int64_t pixels, int step) {
   const int64_t tile = std::min(k, columns) > 64 ? LargeTile::kM : SmallTile::kM;
-  const int64_t tiles = ceil_div(k, tile) * ceil_div(columns, tile);
-  const int64_t fill = ceil_div(2 * gpu.sms, tiles);
-  const int64_t most = std::min(pixels / (8 * step), kMostPartBytes / (4 * k * columns));
-  return static_cast<int>(std::clamp<int64_t>(fill, 1, std::max<int64_t>(most, 1)));
+  return wgrad_parts_for(gpu, 2, tile, k, columns, pixels, step);
 }
 
 constexpr int kWgradColumnBlocks = 3;      // of 64 columns: 192 columns of dw a block
@@ -110,6 +125,10 @@ struct WgradTiling {
   constexpr int x_bytes() const { return boxes.bytes() * (halo() ? 1 : kWgradColumnBlocks); }
   constexpr int stage_bytes() const { return 2 * dy_bytes() + x_bytes(); }
   size_t shared_bytes() const { return static_cast<size_t>(stages) * (stage_bytes() + 16); }
+  void cut_into(int count) {
+    parts = count;
+    boxes_per_part = static_cast<int>(ceil_div(boxes.count, count));
+  }
 };
 
 /// Nothing where the shape does not suit. x [N,H,W,C], dy [N,Ho,Wo,K], dw [K,R,S,C].
@@ -133,10 +152,7 @@ inline std::optional<WgradTiling> wgrad_tiling(const GpuLimits& gpu, const Conca
   t.output_tiles = ceil_div(dw[0], kWgradOutputs);
   t.groups = t.halo() ? blocks : ceil_div(blocks, kWgradColumnBlocks);
   t.tiles = t.output_tiles * t.groups * dw[2] * (t.halo() ? 1 : dw[1]);
-  // One block a multiprocessor, at least eight boxes a part.
-  const int64_t most = std::min(t.boxes.count / 8, kMostPartBytes / (4 * dw.numel()));
-  t.parts = static_cast<int>(std::clamp<int64_t>(gpu.sms / t.tiles, 1, std::max<int64_t>(most, 1)));
-  t.boxes_per_part = static_cast<int>(ceil_div(t.boxes.count, t.parts));
+  t.cut_into(clamp_parts(gpu.sms / t.tiles, t.boxes.count, dw.numel()));  // one block a multiprocessor
   return t;
 }
 

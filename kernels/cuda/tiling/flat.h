@@ -9,6 +9,7 @@ namespace imago::tiling {
 
 constexpr int kFlatThreads = 256;
 constexpr int kFlatElements = 8;   // of a thread: sixteen bytes or more an access
+constexpr int kUpdateElements = 4;  // of a thread in adamw: more would spill registers
 constexpr int kEmbeddingThreads = 128;
 constexpr int kNormPieces = 1024;  // blocks of the gradient norm's first launch: a few waves on any GPU
 

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "kernels/cuda/tiling/choice.h"
 #include "kernels/cuda/tiling/gpu_limits.h"
 
 namespace imago::tiling {
@@ -40,18 +41,27 @@ struct GemmTiling {
   int parts, depth;          // of k, and how much of it each takes: a whole number of steps
 
   int64_t tiles() const { return tiles_m * tiles_n; }
+  Kernel kernel() const { return large ? Kernel::kTile128 : Kernel::kTile64; }
 };
 
-/// vector: both operands can be read sixteen bytes at a time. step: k's of one tile.
-inline GemmTiling gemm_tiling(const GpuLimits& gpu, bool vector, int64_t lines, int64_t columns,
-                              int64_t depth, int step, int parts) {
+/// In tiles of kTile128 or kTile64. vector: both operands can be read sixteen bytes at a time, which kTile128
+/// wants. step: k's of one tile.
+inline GemmTiling gemm_tiling(Kernel kernel, bool vector, int64_t lines, int64_t columns, int64_t depth,
+                              int step, int parts) {
   const auto of = [&](auto shape, bool large) {
     GemmTiling t{vector, large, ceil_div(lines, shape.kM), ceil_div(columns, shape.kN), parts, 0};
     t.depth = static_cast<int>(std::max<int64_t>(1, ceil_div(ceil_div(depth, step), parts)) * step);
     return t;
   };
-  const GemmTiling large = of(LargeTile{}, true);
-  return vector && large.tiles() * parts >= gpu.sms ? large : of(SmallTile{}, false);
+  return kernel == Kernel::kTile128 ? of(LargeTile{}, true) : of(SmallTile{}, false);
+}
+
+/// By rule: the large tile, where it gives every multiprocessor one.
+inline GemmTiling gemm_tiling(const GpuLimits& gpu, bool vector, int64_t lines, int64_t columns,
+                              int64_t depth, int step, int parts) {
+  const GemmTiling large = gemm_tiling(Kernel::kTile128, vector, lines, columns, depth, step, parts);
+  if (vector && large.tiles() * parts >= gpu.sms) return large;
+  return gemm_tiling(Kernel::kTile64, vector, lines, columns, depth, step, parts);
 }
 
 }  // namespace imago::tiling

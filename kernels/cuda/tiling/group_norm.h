@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <numeric>
 
+#include "kernels/cuda/tiling/choice.h"
 #include "kernels/cuda/tiling/gpu_limits.h"
 
 namespace imago::tiling {
@@ -23,7 +24,9 @@ struct Slabs {
   int pixels, chunk;           // of a picture; of a block
   int chunks;
 
-  Slabs(const GpuLimits& gpu, const Shape& x, int64_t second_source, int groups, int width) {
+  /// x: the first source [N,...,C]; width: channels of one access. In slabs of kSlab32 or kSlab64, of
+  /// `choice.parts` chunks.
+  Slabs(const Shape& x, int64_t second_source, int groups, int width, Choice choice) {
     const int64_t pictures = x[0], p = pictures ? x.numel() / (pictures * x[-1]) : 0;
     check(p < (int64_t{1} << 31) && pictures <= 65535, "group_norm: ", x.to_string(),
           " is more than a launch can hold");
@@ -33,17 +36,26 @@ struct Slabs {
     per_group = channels / groups;
     pixels = static_cast<int>(p);
     const int step = width / std::gcd(width, per_group);  // groups that make up whole widths
-    slab = std::max(32 / (per_group * step), 1) * per_group * step;
+    const int about = choice.kernel == Kernel::kSlab64 ? 64 : 32;
+    slab = std::max(about / (per_group * step), 1) * per_group * step;
     slab = std::min(slab, channels);
     columns = 1;
     while (columns < slab / width && columns < kSlabThreads) columns *= 2;
     rows = kSlabThreads / columns;
-    // Chunks only where pictures and slabs leave multiprocessors idle; a chunk keeps every thread busy for a
-    // while.
-    const int64_t blocks = std::max<int64_t>(1, pictures * slabs());
-    chunks = static_cast<int>(std::clamp<int64_t>(2 * gpu.sms / blocks, 1, std::max(1, pixels / (8 * rows))));
-    chunk = (pixels + chunks - 1) / std::max(chunks, 1);
-    chunks = chunk ? (pixels + chunk - 1) / chunk : 1;
+    chunk = static_cast<int>(ceil_div(pixels, choice.parts));
+    chunks = chunk ? static_cast<int>(ceil_div(pixels, chunk)) : 1;
+  }
+  /// By rule: two blocks for every multiprocessor.
+  Slabs(const GpuLimits& gpu, const Shape& x, int64_t second_source, int groups, int width)
+      : Slabs(x, second_source, groups, width, {Kernel::kSlab32}) {
+    *this = Slabs(x, second_source, groups, width, {Kernel::kSlab32, chunks_for(gpu, 2, x[0])});
+  }
+  /// Chunks that give every multiprocessor so many blocks: only where pictures and slabs leave it with less,
+  /// and a chunk keeps every thread busy for a while.
+  int chunks_for(const GpuLimits& gpu, int blocks, int64_t pictures) const {
+    const int64_t there = std::max<int64_t>(1, pictures * slabs());
+    return static_cast<int>(
+        std::clamp<int64_t>(blocks * gpu.sms / there, 1, std::max(1, pixels / (8 * rows))));
   }
   constexpr int slabs() const { return (channels + slab - 1) / slab; }
   int groups() const { return channels / per_group; }

@@ -1,5 +1,5 @@
-// test_gpu_ops: the op table on a GPU, as it is and as several smaller ones. Exit 3: there is none. With
-// --small_only, the small cases alone: under a tool that slows every instruction down.
+// test_gpu_ops: the op table on a GPU, as it is and as other GPUs would choose among the kernels. Exit 3: there
+// is none. With --small_only, the small cases alone: under a tool that slows every instruction down.
 #include <gtest/gtest.h>
 
 #include <cstdio>
@@ -9,17 +9,15 @@
 
 namespace imago::test {
 
-std::vector<Backend*> small_gpus();  // small_gpus.cu
+std::vector<BackendUnderTest> gpu_variants(const BackendUnderTest& entry);  // gpu_variants.cu
 
 static bool small_only = false;
 
 std::vector<BackendUnderTest> backends_under_test() {
-  std::vector<Backend*> backends = small_gpus();
-  backends.insert(backends.begin(), cuda_backend());
-  std::vector<BackendUnderTest> entries;
-  for (Backend* b : backends)
-    entries.push_back({.backend = b, .small_only = small_only, .on_host_threads = false});
-  return entries;
+  const BackendUnderTest gpu{.backend = cuda_backend(), .small_only = small_only, .on_host_threads = false};
+  std::vector<BackendUnderTest> all = gpu_variants(gpu);
+  all.insert(all.begin(), gpu);
+  return all;
 }
 
 }  // namespace imago::test
