@@ -100,6 +100,7 @@ void Worker::exit_thread() {
 }
 
 void Worker::make_ready(Fiber* f) {
+  const Quiet quiet;
   ready_.push_back(f);
   if (shuffled_) std::swap(ready_.back(), ready_[ready_head_ + random() % (ready_.size() - ready_head_)]);
 }
@@ -134,6 +135,7 @@ void Worker::run_next() {
   }
   Fiber* to = ready_[ready_head_++];
   if (ready_head_ == ready_.size() || ready_head_ > 4096) {
+    const Quiet quiet;  // TSan sees memmove, also from here
     ready_.erase(ready_.begin(), ready_.begin() + static_cast<std::ptrdiff_t>(ready_head_));
     ready_head_ = 0;
   }

@@ -1,0 +1,11 @@
+#include "bench/cuda/stream.h"
+
+#include "kernels/cuda/cuda_backend.h"
+
+namespace imago {
+
+cudaStream_t cuda_stream() {
+  return static_cast<cuda::CudaBackend*>(cuda_backend())->gpu().stream;
+}
+
+}  // namespace imago
