@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <fstream>
+#include <memory>
 #include <numeric>
 
 #include "tests/kernels/op_table.h"
@@ -103,6 +104,76 @@ void check_synchronize(const BackendUnderTest& entry) {
   b.deallocate(p, x.bytes());
 }
 
+// A download that is looked at later has the bytes as they were when it was asked for, also when its memory was used
+// again meanwhile, and may be let go of before it has arrived.
+void check_download_later(const BackendUnderTest& entry) {
+  Backend& b = *entry.backend;
+  constexpr int64_t kCount = 4099;
+  void* p = b.allocate(kCount * sizeof(float));
+  const TensorRef x(p, DType::kFloat32, {kCount});
+  std::vector<std::unique_ptr<Download>> downloads;
+  for (int i = 0; i < 4; ++i) {
+    b.fill(x, i);
+    downloads.push_back(b.download_later(p, x.bytes()));
+  }
+  downloads.erase(downloads.begin());
+  while (!downloads[0]->arrived()) {
+  }
+  for (int i = 0; i < 3; ++i) {
+    const auto* floats = static_cast<const float*>(downloads[static_cast<size_t>(i)]->wait());
+    EXPECT_EQ(std::count(floats, floats + kCount, static_cast<float>(i + 1)), kCount);
+  }
+  b.deallocate(p, x.bytes());
+}
+
+// What is said to be free is no more than there is, and less by what was taken. The host says nothing.
+void check_memory(const BackendUnderTest& entry) {
+  const DeviceMemory before = entry.backend->memory();
+  EXPECT_EQ(before.total != 0, !entry.on_host_threads);
+  EXPECT_LE(before.free, before.total);
+  if (before.total == 0) return;
+  constexpr size_t kBytes = 64 << 20;  // beyond what a driver may keep at hand
+  void* p = entry.backend->allocate(kBytes);
+  ASSERT_NE(p, nullptr);
+  EXPECT_LE(entry.backend->memory().free + kBytes, before.free);
+  entry.backend->deallocate(p, kBytes);
+}
+
+// A graph computes nothing while it is recorded, and every launch what was recorded, from the memory as it is then.
+// What may not be recorded is refused, and leaves the backend usable.
+void check_graphs(const BackendUnderTest& entry) {
+  Backend& b = *entry.backend;
+  constexpr int64_t kCount = 1000;
+  std::vector<float> host(kCount, 1.0f);
+  void* p = b.allocate(kCount * sizeof(float));
+  const TensorRef x(p, DType::kFloat32, {kCount});
+  b.upload(p, host.data(), x.bytes());
+  const auto value = [&] {
+    b.download(host.data(), p, x.bytes());
+    EXPECT_EQ(std::count(host.begin(), host.end(), host[0]), kCount);
+    return host[0];
+  };
+  if (!b.has_graphs()) {
+    EXPECT_THROW(b.record_graph([] {}), Error);
+  } else {
+    const auto graph = b.record_graph([&] {
+      b.add(x, 2, x, 1, x);
+      b.add(x, 1, x, 1, x);
+    });
+    EXPECT_EQ(value(), 1);
+    graph->launch();
+    graph->launch();
+    EXPECT_EQ(value(), 36);
+    b.fill(x, 1);
+    graph->launch();
+    EXPECT_EQ(value(), 6);
+    EXPECT_THROW(b.record_graph([&] { b.upload(p, host.data(), x.bytes()); }), Error);
+    EXPECT_THROW(b.record_graph([&] { b.download(host.data(), p, x.bytes()); }), Error);
+    EXPECT_EQ(value(), 6);
+  }
+  b.deallocate(p, x.bytes());
+}
+
 OpRow memory_row(const char* op, void (*check)(const BackendUnderTest&)) {
   return {.op = op, .types = {DType::kFloat32}, .check = check};
 }
@@ -116,7 +187,11 @@ std::vector<OpRow> memory_rows() {
           memory_row("deallocate", check_deallocate),
           memory_row("upload", check_transfers),
           memory_row("download", check_transfers),
-          memory_row("synchronize", check_synchronize)};
+          memory_row("download_later", check_download_later),
+          memory_row("synchronize", check_synchronize),
+          memory_row("memory", check_memory),
+          memory_row("has_graphs", check_graphs),
+          memory_row("record_graph", check_graphs)};
 }
 
 }  // namespace imago::test
