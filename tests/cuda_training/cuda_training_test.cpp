@@ -126,12 +126,14 @@ TEST(CudaTraining, EqualsTheCpu) {
   EXPECT_EQ(gpu().launched - launched, 3);  // two steps to warm up
   ASSERT_EQ(cuda.metrics.size(), 5u);
   for (size_t i = 0; i < 5; ++i) {
-    EXPECT_NEAR(cuda.metrics[i].loss, cpu.metrics[i].loss, 1e-5 * cpu.metrics[i].loss) << i;
-    EXPECT_NEAR(cuda.metrics[i].grad_norm, cpu.metrics[i].grad_norm, 1e-4 * cpu.metrics[i].grad_norm) << i;
+    // The first step has the same weights. Later ones differ as the weights do: where a gradient is next to nothing,
+    // AdamW makes a whole step of its rounding.
+    const double bound = i == 0 ? 1e-5 : 1e-4;
+    EXPECT_NEAR(cuda.metrics[i].loss, cpu.metrics[i].loss, bound * cpu.metrics[i].loss) << i;
+    EXPECT_NEAR(cuda.metrics[i].grad_norm, cpu.metrics[i].grad_norm, 10 * bound * cpu.metrics[i].grad_norm) << i;
   }
   EXPECT_LE(distance(cuda.values, cpu.values), 1e-4);
   EXPECT_LE(distance(cuda.ema, cpu.ema), 1e-4);
-  // Where a gradient is next to nothing, AdamW makes a whole step of its rounding: later gradients differ by that.
   EXPECT_LE(distance(cuda.gradients, cpu.gradients), 1e-3);
 }
 
