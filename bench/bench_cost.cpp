@@ -9,6 +9,7 @@
 #include <cstdio>
 #include <nlohmann/json.hpp>
 
+#include "apps/common/run_app.h"
 #include "bench/cost_report.h"
 #include "engine/io/json.h"
 #include "models/diffusion/pipeline_folder.h"
@@ -108,10 +109,5 @@ int run(int argc, char** argv) {
 }  // namespace imago
 
 int main(int argc, char** argv) {
-  try {
-    return imago::run(argc, argv);
-  } catch (const imago::Error& e) {
-    std::fprintf(stderr, "bench_cost: %s\n", e.what());
-    return e.fault == imago::Fault::kBadInput ? 2 : 1;
-  }
+  return imago::run_app("bench_cost", [&] { return imago::run(argc, argv); });
 }

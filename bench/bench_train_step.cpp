@@ -14,6 +14,7 @@
 #include <CLI/CLI.hpp>
 #include <cstdio>
 
+#include "apps/common/run_app.h"
 #include "bench/cost_report.h"
 #include "bench/median.h"
 #include "bench/profile_table.h"
@@ -188,10 +189,5 @@ int run(int argc, char** argv) {
 }  // namespace imago
 
 int main(int argc, char** argv) {
-  try {
-    return imago::run(argc, argv);
-  } catch (const imago::Error& e) {
-    std::fprintf(stderr, "bench_train_step: %s\n", e.what());
-    return e.fault == imago::Fault::kBadInput ? 2 : 1;
-  }
+  return imago::run_app("bench_train_step", [&] { return imago::run(argc, argv); });
 }

@@ -16,6 +16,7 @@
 #include <limits>
 #include <optional>
 
+#include "apps/common/run_app.h"
 #include "bench/cuda/cublaslt.h"
 #include "bench/cuda/cudnn.h"
 #include "bench/cuda/library_cases.h"
@@ -361,10 +362,5 @@ int run(int argc, char** argv) {
 }  // namespace imago
 
 int main(int argc, char** argv) {
-  try {
-    return imago::run(argc, argv);
-  } catch (const imago::Error& e) {
-    std::fprintf(stderr, "bench_cuda_libraries: %s\n", e.what());
-    return e.fault == imago::Fault::kBadInput ? 2 : 1;
-  }
+  return imago::run_app("bench_cuda_libraries", [&] { return imago::run(argc, argv); });
 }
