@@ -76,14 +76,12 @@ std::vector<Launch> bias_grad_launches(const GpuModel& gpu, const RecordedOperat
 }
 
 std::vector<Launch> norm_launches(const GpuModel& gpu, const RecordedOperation& o) {
-  Launch pieces = flat_launch(gpu, o);
-  pieces.name = "norm pieces";
-  pieces.blocks = std::clamp<int64_t>(ceil_div(o.operation.x.a.numel(), kFlatThreads), 1, kNormPieces);
-  pieces.in_flight = pieces.threads * sizeof(float) * assumed::kUnroll;
-  Launch last;
-  last.name = "norm";
-  last.serial_cycles = cycles(gpu, gpu.l2_latency) * kNormPieces / (kFlatThreads * assumed::kUnroll);
-  return {pieces, last};
+  Launch k = flat_launch(gpu, o);
+  k.blocks = std::clamp<int64_t>(ceil_div(o.operation.x.a.numel(), kFlatThreads), 1, kNormPieces);
+  k.in_flight = k.threads * sizeof(float) * assumed::kUnroll;
+  // The last block sums the pieces.
+  k.serial_cycles = cycles(gpu, gpu.l2_latency) * kNormPieces / (kFlatThreads * assumed::kUnroll);
+  return {k};
 }
 
 }  // namespace

@@ -1,8 +1,8 @@
 // The optimizer's two passes over the flat buffers of a model, whatever the number of its layers.
 //
-// norm   y = sqrt(sum x^2). Two launches: every block sums one contiguous piece in float64, then one block
-// sums the pieces.
-//        Which elements a thread takes depends on P alone, so the sum has one order and one value. 4 P bytes.
+// norm   y = sqrt(sum x^2), in one launch: every block sums one contiguous piece in float64, and the block that
+//        finishes last sums the pieces. Which elements a thread takes depends on P alone, and the pieces are
+//        summed in their order whoever does it, so the sum has one value. 4 P bytes.
 // adamw  Loshchilov & Hutter 2019, algorithm 2, with clipping by the norm (Pascanu 2013) before, and the EMA
 // and the
 //        bfloat16 copy of the weights behind, while the parameter is in a register: 4 reads and 3 writes of 4
@@ -22,10 +22,11 @@ namespace {
 
 constexpr int kThreads = kFlatThreads, kPieces = kNormPieces;
 
-/// The sum of `mine` over the block, in thread 0.
+/// The sum of `mine` over the block, in every thread.
 __device__ __forceinline__ double block_sum(double mine) {
   IMAGO_SHARED(double, partial, [kThreads]);
   const int thread = static_cast<int>(threadIdx.x);
+  __syncthreads();  // a sum before this one has been read
   partial[thread] = mine;
   __syncthreads();
   for (int half = kThreads / 2; half > 0; half /= 2) {
@@ -35,8 +36,24 @@ __device__ __forceinline__ double block_sum(double mine) {
   return partial[0];
 }
 
+/// Blocks that have finished their piece; back at 0 when the last one has. One for all launches: they follow each
+/// other on one stream.
+__device__ unsigned finished_blocks = 0;
+
+/// Whether this block is the last to come here. What the others wrote before they came can be read then.
+__device__ __forceinline__ bool last_block() {
+  IMAGO_SHARED(bool, last, [1]);
+  if (threadIdx.x == 0) {
+    __threadfence();  // this block's results, before it is counted
+    last[0] = atomicInc(&finished_blocks, gridDim.x - 1) == gridDim.x - 1;
+    __threadfence();
+  }
+  __syncthreads();
+  return last[0];
+}
+
 __global__ void __launch_bounds__(kThreads)
-    sum_of_squares_kernel(const float* x, const int64_t n, const int64_t piece, double* sums) {
+    norm_kernel(const float* x, const int64_t n, const int64_t piece, double* sums, float* y) {
   const int64_t begin = static_cast<int64_t>(blockIdx.x) * piece, end = min(begin + piece, n);
   double sum = 0.0;
   for (int64_t i = begin + threadIdx.x; i < end; i += kThreads) {
@@ -45,11 +62,10 @@ __global__ void __launch_bounds__(kThreads)
   }
   sum = block_sum(sum);
   if (threadIdx.x == 0) sums[blockIdx.x] = sum;
-}
+  if (!last_block()) return;
 
-__global__ void __launch_bounds__(kThreads) norm_kernel(const double* sums, const int pieces, float* y) {
-  double sum = 0.0;
-  for (int i = static_cast<int>(threadIdx.x); i < pieces; i += kThreads) sum += sums[i];
+  sum = 0.0;
+  for (unsigned i = threadIdx.x; i < gridDim.x; i += kThreads) sum += sums[i];
   sum = block_sum(sum);
   if (threadIdx.x == 0) y[0] = static_cast<float>(sqrt(sum));
 }
@@ -122,13 +138,10 @@ __global__ void __launch_bounds__(kThreads)
 void norm(const Gpu& gpu, ConstTensorRef x, TensorRef y, Workspace& workspace) {
   check(x.dtype == DType::kFloat32, "norm: a tensor of type ", name_of(x.dtype), ", expected float32");
   double* const sums = static_cast<double*>(workspace.get(kPieces * sizeof(double)));
-  const int64_t n = x.numel(), piece = std::max<int64_t>(kThreads, (n + kPieces - 1) / kPieces);
-  const int pieces = static_cast<int>((n + piece - 1) / piece);
-  if (pieces > 0)
-    launch(sum_of_squares_kernel,
-           {.grid = static_cast<unsigned>(pieces), .block = kThreads, .stream = gpu.stream}, x.as<float>(), n,
-           piece, sums);
-  launch(norm_kernel, {.grid = 1, .block = kThreads, .stream = gpu.stream}, sums, pieces, y.as<float>());
+  const int64_t n = x.numel(), piece = std::max<int64_t>(kThreads, ceil_div(n, kPieces));
+  const unsigned pieces = static_cast<unsigned>(std::max<int64_t>(1, ceil_div(n, piece)));
+  launch(norm_kernel, {.grid = pieces, .block = kThreads, .stream = gpu.stream}, x.as<float>(), n, piece, sums,
+         y.as<float>());
 }
 
 void adamw(const Gpu& gpu, ConstTensorRef g, ConstTensorRef grad_norm, ConstTensorRef step, TensorRef p,

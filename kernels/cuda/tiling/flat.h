@@ -11,7 +11,7 @@ constexpr int kFlatThreads = 256;
 constexpr int kFlatElements = 8;   // of a thread: sixteen bytes or more an access
 constexpr int kUpdateElements = 4;  // of a thread in adamw: more would spill registers
 constexpr int kEmbeddingThreads = 128;
-constexpr int kNormPieces = 1024;  // blocks of the gradient norm's first launch: a few waves on any GPU
+constexpr int kNormPieces = 1024;  // blocks of the gradient norm: a few waves on any GPU
 
 /// bias_grad: a block sums one slab of one picture's pixels for 256 channels.
 struct BiasSlabs {
