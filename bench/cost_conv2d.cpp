@@ -28,6 +28,11 @@ double epilogue_issue(double results) {
   return results / 8 * assumed::kEpilogue / GpuModel::kLanesPerCycle;
 }
 
+/// Issue cycles of results that go from accumulators straight to memory: conv2d_hopper.cu.
+double direct_epilogue(double results) {
+  return results * assumed::kExchange / GpuModel::kLanesPerCycle + epilogue_issue(results);
+}
+
 /// Forward and dgrad on wgmma: conv2d_hopper.cu.
 Launch hopper_launch(const GpuModel& gpu, const HopperTiling& t, const RecordedOperation& o, int64_t channels,
                      bool dgrad) {
@@ -37,17 +42,20 @@ Launch hopper_launch(const GpuModel& gpu, const HopperTiling& t, const RecordedO
   const double pixels = t.pixels, results = pixels * kHopperOutputs;
   const double loaded = kHopperFilterBytes + t.boxes.bytes() / (t.boxes.halo + 1.0);  // a step, by TMA
   const double read = pixels / 64 * (kBlock / 16) * wgmma_bytes(kHopperOutputs);
+  const auto tiles = static_cast<double>(t.tiles());
   Launch k;
   k.name = str("conv2d_wgmma ", t.pixels, "x", kHopperOutputs, dgrad ? " dgrad" : "");
-  k.blocks = t.blocks();
+  k.blocks = t.blocks(gpu.limits);
+  k.tiles = t.tiles();
   k.threads = kHopperThreads;
   k.roof = gpu.tensor_flops;
-  k.flops = static_cast<double>(k.blocks) * steps * 2 * results * kBlock;
+  k.flops = tiles * steps * 2 * results * kBlock;
   k.tensor_cycles = steps * 2 * results * kBlock / gpu.tensor_flops;
   k.shared_cycles = steps * (read + loaded) / GpuModel::kSharedBytesPerCycle;
-  k.serial_cycles = assumed::kHopperFill + epilogue_shared(results) + epilogue_issue(results);
+  k.start_cycles = assumed::kHopperFill;
+  k.serial_cycles = direct_epilogue(results);
   k.memory_bytes = k.useful_bytes = static_cast<double>(o.bytes);
-  k.l2_bytes = static_cast<double>(k.blocks) * (steps * loaded + results * kTensorShared);
+  k.l2_bytes = tiles * (steps * loaded + results * kTensorShared);
   k.useful_flops = static_cast<double>(o.flops);
   return k;
 }

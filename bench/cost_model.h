@@ -21,6 +21,7 @@ constexpr double kGemmStep = 250;     // cycles that one step takes at least: wa
 constexpr double kFfmaShare = 0.8;    // of the float32 rate that the outer products of tile_product.h reach
 constexpr double kGather = 30;        // instructions to find and start one sixteen-byte chunk, or one element
 constexpr double kEpilogue = 30;      // instructions for eight finished results
+constexpr double kExchange = 6;       // lanes' cycles for one result: a shuffle (32 lanes a cycle), two selects
 constexpr double kNarrowTap = 28;     // instructions a lane, pixel and tap of conv2d_narrow.cu, forward
 constexpr double kNarrowSum = 15;     // the same, of its weight gradient
 constexpr double kScatter = 32;       // bytes a cycle and multiprocessor of pairs of float32 stored

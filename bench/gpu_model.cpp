@@ -82,26 +82,27 @@ const std::vector<GpuModel>& gpus() {
 }
 
 /// The multiprocessors' side of a kernel.
-struct BlockTimes {
-  double busy, serial;  // cycles of one block
+struct TileTimes {
+  double start;         // cycles before the first tile
+  double busy, serial;  // cycles of one tile
   double together(double r) const { return std::max(r * busy, busy + serial); }
 
-  /// Cycles until the last of `blocks` has ended, where `sms` hold `resident` each.
-  double all(int64_t blocks, int64_t sms, int64_t resident) const {
-    const int64_t places = sms * resident, rest = blocks % places;
-    const double full = static_cast<double>(blocks / places) * together(static_cast<double>(resident));
-    return full + (rest ? together(static_cast<double>(tiling::ceil_div(rest, sms))) : 0);
+  /// Cycles until the last of `tiles` has ended, where `sms` hold `resident` each.
+  double all(int64_t tiles, int64_t sms, int64_t resident) const {
+    const int64_t places = sms * resident, rest = tiles % places;
+    const double full = static_cast<double>(tiles / places) * together(static_cast<double>(resident));
+    return start + full + (rest ? together(static_cast<double>(tiling::ceil_div(rest, sms))) : 0);
   }
-  /// The same, were the blocks as fine as sand.
-  double even(int64_t blocks, int64_t sms, int64_t resident) const {
-    const auto r = static_cast<double>(std::min(resident, tiling::ceil_div(blocks, sms)));
-    return static_cast<double>(blocks) * together(r) / (static_cast<double>(sms) * r);
+  /// The same, were the tiles as fine as sand.
+  double even(int64_t tiles, int64_t sms, int64_t resident) const {
+    const auto r = static_cast<double>(std::min(resident, tiling::ceil_div(tiles, sms)));
+    return start + static_cast<double>(tiles) * together(r) / (static_cast<double>(sms) * r);
   }
 };
 
-const char* limit_of(const Launch& k, const BlockTimes& block, double tail_share) {
+const char* limit_of(const Launch& k, const TileTimes& tile, double tail_share) {
   if (tail_share > 0.25) return "waves";
-  if (block.serial > block.busy && block.together(k.resident) > k.resident * block.busy) return "latency";
+  if (tile.serial > tile.busy && tile.together(k.resident) > k.resident * tile.busy) return "latency";
   if (k.issue_cycles >= std::max(k.tensor_cycles, k.shared_cycles)) return "issue";
   return k.shared_cycles > k.tensor_cycles ? "shared" : "tensor";
 }
@@ -123,7 +124,9 @@ LaunchTime time_of(const GpuModel& gpu, const Launch& k) {
   const double chip = clock * gpu.limits.sms;  // cycles/s of all multiprocessors
   const double roof = k.roof * chip;           // FLOP/s
   const auto blocks = static_cast<double>(k.blocks);
-  const BlockTimes block{std::max({k.tensor_cycles, k.shared_cycles, k.issue_cycles}), k.serial_cycles};
+  const int64_t tiles = k.all_tiles();
+  const TileTimes tile{k.start_cycles, std::max({k.tensor_cycles, k.shared_cycles, k.issue_cycles}),
+                       k.serial_cycles};
 
   // Bytes on their way limit the bandwidth: Little's law.
   const double flying = k.in_flight * std::min(blocks, static_cast<double>(sms * k.resident));
@@ -137,16 +140,16 @@ LaunchTime time_of(const GpuModel& gpu, const Launch& k) {
   const double useful = std::max(roof > 0 ? k.useful_flops / roof : 0, k.useful_bytes / gpu.memory_bandwidth);
   const double padded =
       std::max({useful, roof > 0 ? k.flops / roof : 0, k.memory_bytes / gpu.memory_bandwidth});
-  const double fed = std::max({padded, blocks * block.busy / chip, k.l2_bytes / gpu.l2_bandwidth});
-  const double even = block.even(k.blocks, sms, k.resident) / clock;
-  const double on_sms = block.all(k.blocks, sms, k.resident) / clock;
+  const double fed = std::max({padded, static_cast<double>(tiles) * tile.busy / chip, k.l2_bytes / gpu.l2_bandwidth});
+  const double even = tile.even(tiles, sms, k.resident) / clock;
+  const double on_sms = tile.all(tiles, sms, k.resident) / clock;
   const double moved = gpu.memory_latency + std::max(memory, l2);
   const double waited = std::max({fed, even, moved});
   const double all = std::max(waited, on_sms);
 
   LaunchTime t;
   t.launch = gpu.launch;
-  t.waves = blocks / static_cast<double>(sms * k.resident);
+  t.waves = static_cast<double>(tiles) / static_cast<double>(sms * k.resident);
   t.utilisation = on_sms > 0 ? even / on_sms : 1;
   if (useful > 0) {
     t.floor = useful, t.padding = padded - useful, t.operands = fed - padded;
@@ -157,7 +160,7 @@ LaunchTime time_of(const GpuModel& gpu, const Launch& k) {
   if (all < gpu.launch)
     t.limit = "launch";
   else if (on_sms >= moved)
-    t.limit = limit_of(k, block, (on_sms - even) / on_sms);
+    t.limit = limit_of(k, tile, (on_sms - even) / on_sms);
   else if (moved > 2 * fed)
     t.limit = "latency";
   else

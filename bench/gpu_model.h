@@ -4,7 +4,8 @@
 // instruction issue, and these overlap; it also waits for things that nothing of its own hides (the ring's first
 // tile, the epilogue, chains of dependent loads). So r blocks side by side take
 //     T(r) = max(r * max(tensor, shared, issue), max(tensor, shared, issue) + serial)   cycles,
-// and the blocks of a launch take as many rounds ("waves") of that as they need. Meanwhile the whole chip has bytes
+// and the blocks of a launch take as many rounds ("waves") of that as they need; persistent blocks, which take one tile
+// after the other, as many rounds as their tiles need. Meanwhile the whole chip has bytes
 // to move through L2 and device memory, which overlaps with all of it, and a kernel has to be started:
 //     seconds = launch + max(waves of T, latency + bytes / bandwidth).
 // What a kernel finds in L2 because the one before it left it there is not modelled: expectations are a little too
@@ -44,22 +45,25 @@ struct GpuModel {
 /// "h100", "a100", "4090", "5090"; bad input for anything else.
 const GpuModel& gpu_model(const std::string& key);
 
-/// One launch. Cycles are those of one block, FLOPs and bytes those of all.
+/// One launch. Cycles are those of one block (of one tile of a persistent block), FLOPs and bytes those of all.
 struct Launch {
   std::string name;  // "conv2d_wgmma 256x128"
   int64_t blocks = 1;
+  int64_t tiles = 0;  // that persistent blocks share; 0: a block is a tile
   int threads = 256;
   int resident = 1;  // blocks that share a multiprocessor
   double roof = 0;   // FLOP a cycle and multiprocessor of what multiplies; 0: nothing to speak of
   double flops = 0;  // executed, products with zeros included
   double tensor_cycles = 0, shared_cycles = 0, issue_cycles = 0;
   double serial_cycles = 0;
+  double start_cycles = 0;  // once a block, before its first tile
   double memory_bytes = 0, l2_bytes = 0;
   double in_flight = 0;  // bytes that a block has on their way at a time; 0: always enough
   double useful_flops = 0, useful_bytes = 0;  // what the operation asks for; a second pass has none
 
+  int64_t all_tiles() const { return tiles ? tiles : blocks; }
   double shared_bytes() const {
-    return static_cast<double>(blocks) * shared_cycles * GpuModel::kSharedBytesPerCycle;
+    return static_cast<double>(all_tiles()) * shared_cycles * GpuModel::kSharedBytesPerCycle;
   }
 };
 
@@ -72,8 +76,8 @@ struct LaunchTime {
   double tail = 0;      // multiprocessors without work
   double passes = 0;    // launches that add nothing of their own: sums over parts
   double launch = 0;
-  double waves = 0;              // blocks over the places for them
-  double utilisation = 1;        // of the multiprocessors, by blocks
+  double waves = 0;              // tiles over the places for them
+  double utilisation = 1;        // of the multiprocessors, by tiles
   const char* limit = "launch";  // tensor, memory, shared, issue, L2, latency, waves, launch
 
   double total() const { return floor + padding + operands + latency + tail + passes + launch; }

@@ -10,15 +10,18 @@
 // pixels, so that the R vertical taps of one (s, 64 channels) are the same box read at R starting rows: a 3x3
 // convolution loads its pixels three times (and a quarter) instead of nine.
 //
-// Cost, per block and 64 channels of one tap: 256 x 128 x 64 products take 1024 cycles of the tensor cores;
+// Blocks are persistent, one a multiprocessor: each takes every so-manieth tile. The results go from the
+// accumulators straight to memory, so the rings stay in use, and while the consumers finish one tile the
+// producer fetches the next.
+//
+// Cost, per tile and 64 channels of one tap: 256 x 128 x 64 products take 1024 cycles of the tensor cores;
 // they read 96 bytes of shared memory a cycle (of 128), and load 16 KiB of filter and 13 KiB of pixels (3x3),
-// 28 bytes a cycle from L2. What keeps it from the peak: the epilogue of a block is not overlapped with the
-// next block's loads (about 3000 cycles after 18 to 72 steps). Not measured on a GPU yet; 55 to 75 % of 989
-// TFLOP/s expected.
+// 28 bytes a cycle from L2. What keeps it from the peak: the tensor cores rest while both warpgroups finish
+// their tiles (about 2500 cycles after 18 to 72 steps). Not measured on a GPU yet; 60 to 80 % of 989 TFLOP/s
+// expected.
 #include "kernels/cuda/conv2d_hopper.h"
 
 #include "kernels/cuda/hopper_pixels.h"
-#include "kernels/cuda/tile_product.h"
 
 namespace imago::IMAGO_CUDA_NAMESPACE {
 namespace {
@@ -35,7 +38,8 @@ struct Plan {
   int blocks_a, blocks;  // blocks of 64 channels in the first source, and in both
   int pixel_stages, filter_stages;
   int height, width, pictures;  // of the output
-  Divisor output_tiles;         // tiles of 128 output channels
+  int tiles;                    // boxes x tiles of 128 output channels, channels first
+  Divisor output_tiles;
 
   __host__ __device__ int shared_taps() const { return boxes.halo + 1; }  // vertical taps that one box serves
 };
@@ -74,28 +78,33 @@ struct Rings {
   }
 };
 
-/// One thread: asks for the boxes in the order in which the consumers want them.
+/// Where both rings stand, for the producer or for a consumer, from one tile to the next.
+struct RingPositions {
+  RingPosition pixel, filter;
+};
+
+/// One thread: asks for a tile's boxes in the order in which the consumers want them.
 template <bool kDgrad>
-__device__ __forceinline__ void produce(const Rings& rings, const Plan& plan, const TensorMap* map_a,
-                                        const TensorMap* map_b, const TensorMap* map_w, int box,
-                                        int first_output) {
+__device__ __forceinline__ void produce(const Rings& rings, RingPositions& at, const Plan& plan,
+                                        const TensorMap* map_a, const TensorMap* map_b,
+                                        const TensorMap* map_w, int box, int first_output) {
   int n, h, w;
   plan.boxes.origin(box, n, h, w);
-  RingPosition pixel, filter;
   for (int block = 0; block < plan.blocks; ++block) {
     const bool second = block >= plan.blocks_a;
     const int channel = (second ? block - plan.blocks_a : block) * kBlock;
     for (int s = 0; s < plan.filter_width; ++s) {
       for (int r = 0; r < plan.filter_height; ++r) {
         if (r % plan.shared_taps() == 0) {
-          rings.pixels.open(pixel);
-          ptx::tma_load<4>(rings.pixels.at(pixel.slot), second ? map_b : map_a,
-                           rings.pixels.full + pixel.slot, {channel, w + s - plan.left, h + r - plan.top, n});
-          pixel.advance(rings.pixels.stages);
+          rings.pixels.open(at.pixel);
+          ptx::tma_load<4>(rings.pixels.at(at.pixel.slot), second ? map_b : map_a,
+                           rings.pixels.full + at.pixel.slot,
+                           {channel, w + s - plan.left, h + r - plan.top, n});
+          at.pixel.advance(rings.pixels.stages);
         }
-        rings.filters.open(filter);
-        unsigned char* const to = rings.filters.at(filter.slot);
-        uint64_t* const full = rings.filters.full + filter.slot;
+        rings.filters.open(at.filter);
+        unsigned char* const to = rings.filters.at(at.filter.slot);
+        uint64_t* const full = rings.filters.full + at.filter.slot;
         if constexpr (kDgrad) {  // [64 k][64 c] twice: c contiguous, last tap first
           const int tap = (plan.filter_height - 1 - r) * plan.filter_width + plan.filter_width - 1 - s;
           ptx::tma_load<3>(to, map_w, full, {first_output, tap, block * kBlock});
@@ -104,7 +113,7 @@ __device__ __forceinline__ void produce(const Rings& rings, const Plan& plan, co
           const int tap = r * plan.filter_width + s;
           ptx::tma_load<2>(to, map_w, full, {(tap * plan.blocks + block) * kBlock, first_output});
         }
-        filter.advance(rings.filters.stages);
+        at.filter.advance(rings.filters.stages);
       }
     }
   }
@@ -112,22 +121,22 @@ __device__ __forceinline__ void produce(const Rings& rings, const Plan& plan, co
 
 /// A consumer warpgroup: 64 kParts pixels, starting at pixel `first` of the box, times 128 output channels.
 template <bool kDgrad, int kParts>
-__device__ __forceinline__ void consume(const Rings& rings, const Plan& plan, int first,
+__device__ __forceinline__ void consume(const Rings& rings, RingPositions& at, const Plan& plan, int first,
                                         float (&sum)[kParts][kOutputs / 2]) {
   const bool leader = threadIdx.x % 32 == 0;
   int line[kParts];  // where each 64 pixels begin in a box
 #pragma unroll
   for (int i = 0; i < kParts; ++i) line[i] = plan.boxes.line(first + 64 * i);
 
-  RingPosition pixel, filter;
   uint64_t *free_pixels = nullptr, *free_filters = nullptr;  // of the step before, which may still be at work
   for (int group = plan.blocks * plan.filter_width * plan.filter_height / plan.shared_taps(); group > 0;
        --group) {
-    ptx::mbarrier_wait(rings.pixels.full + pixel.slot, pixel.lap);
+    ptx::mbarrier_wait(rings.pixels.full + at.pixel.slot, at.pixel.lap);
     for (int r = 0; r < plan.shared_taps(); ++r) {
-      ptx::mbarrier_wait(rings.filters.full + filter.slot, filter.lap);
-      const unsigned char* const pixels = rings.pixels.at(pixel.slot) + (r << plan.boxes.log_w) * kRowBytes;
-      const unsigned char* const filters = rings.filters.at(filter.slot);
+      ptx::mbarrier_wait(rings.filters.full + at.filter.slot, at.filter.lap);
+      const unsigned char* const pixels =
+          rings.pixels.at(at.pixel.slot) + (r << plan.boxes.log_w) * kRowBytes;
+      const unsigned char* const filters = rings.filters.at(at.filter.slot);
       const uint64_t b =
           kDgrad ? ptx::wgmma_mn_major(filters, kFilterBytes / 2) : ptx::wgmma_k_major(filters);
       ptx::wgmma_fence();
@@ -142,55 +151,69 @@ __device__ __forceinline__ void consume(const Rings& rings, const Plan& plan, in
       ptx::wgmma_wait<1>();  // the step before is done: give its stages back
       if (leader && free_filters) ptx::mbarrier_arrive(free_filters);
       if (leader && free_pixels) ptx::mbarrier_arrive(free_pixels);
-      free_filters = rings.filters.empty + filter.slot;
-      free_pixels = r + 1 == plan.shared_taps() ? rings.pixels.empty + pixel.slot : nullptr;
-      filter.advance(rings.filters.stages);
+      free_filters = rings.filters.empty + at.filter.slot;
+      free_pixels = r + 1 == plan.shared_taps() ? rings.pixels.empty + at.pixel.slot : nullptr;
+      at.filter.advance(rings.filters.stages);
     }
-    pixel.advance(rings.pixels.stages);
+    at.pixel.advance(rings.pixels.stages);
   }
   ptx::wgmma_wait<0>();
+  if (leader) ptx::mbarrier_arrive(free_filters);
+  if (leader) ptx::mbarrier_arrive(free_pixels);
 }
 
-/// Through shared memory, so that eight neighbouring channels meet in one thread.
+/// Lane t of every four holds two neighbours of each of four groups of eight channels, from channel 2 t on. After
+/// two exchanges with other lanes it holds the eight channels of group t: the transpose of 4 x 4 pairs.
+__device__ __forceinline__ void gather_channels(float2 (&pair)[4]) {
+  const auto swap = [](float2& low, float2& high, int distance, bool keep_high) {
+    const float2 give = keep_high ? low : high;
+    const float2 taken = make_float2(__shfl_xor_sync(0xffffffffu, give.x, distance),
+                                     __shfl_xor_sync(0xffffffffu, give.y, distance));
+    (keep_high ? low : high) = taken;
+  };
+  const bool odd = threadIdx.x & 1, upper = threadIdx.x & 2;
+  swap(pair[0], pair[1], 1, odd);
+  swap(pair[2], pair[3], 1, odd);
+  swap(pair[0], pair[2], 2, upper);
+  swap(pair[1], pair[3], 2, upper);
+}
+
+/// Straight from the accumulators: every four lanes store 32 neighbouring channels of a pixel, 64 bytes.
 template <int kParts, class Out>
-__device__ __forceinline__ void finish(unsigned char* shared, const Plan& plan, const Out& out, int box,
-                                       int first, int first_output,
+__device__ __forceinline__ void finish(const Plan& plan, const Out& out, int box, int first, int first_output,
                                        const float (&sum)[kParts][kOutputs / 2]) {
-  using Result = ResultTile<kOutputs>;
-  const int thread = static_cast<int>(threadIdx.x) % kWarpgroup, lane = thread % 32, warp = thread / 32;
-  const int warpgroup = first / (64 * kParts);
-  float* const result = reinterpret_cast<float*>(shared) + first * kOutputs;
-  ptx::bar_sync(1, kConsumers);  // both warpgroups have read the rings for the last time
+  const int lane = static_cast<int>(threadIdx.x) % 32;
+  const int warp = static_cast<int>(threadIdx.x) % kWarpgroup / 32;
+  int n0, h0, w0;
+  plan.boxes.origin(box, n0, h0, w0);
 #pragma unroll
   for (int i = 0; i < kParts; ++i)
 #pragma unroll
-    for (int j = 0; j < kOutputs / 8; ++j)
+    for (int half = 0; half < 2; ++half) {
+      const int q = first + 64 * i + 16 * warp + 8 * half + lane / 4;
+      const int w = w0 + (q & ((1 << plan.boxes.log_w) - 1));
+      const int h = h0 + ((q >> plan.boxes.log_w) & ((1 << plan.boxes.log_h) - 1));
+      const int n = n0 + (q >> (plan.boxes.log_w + plan.boxes.log_h));
+      const bool inside = w < plan.width && h < plan.height && n < plan.pictures;
+      const int pixel = (n * plan.height + h) * plan.width + w;
 #pragma unroll
-      for (int half = 0; half < 2; ++half) {
-        const int row = 64 * i + 16 * warp + 8 * half + lane / 4;
-        *reinterpret_cast<float2*>(result + Result::index(row, 8 * j + lane % 4 * 2)) =
-            make_float2(sum[i][4 * j + 2 * half], sum[i][4 * j + 2 * half + 1]);
+      for (int c = 0; c < kOutputs; c += 32) {
+        float2 pair[4];
+#pragma unroll
+        for (int j = 0; j < 4; ++j) {
+          const int at = (c / 8 + j) * 4 + 2 * half;
+          pair[j] = make_float2(sum[i][at], sum[i][at + 1]);
+        }
+        gather_channels(pair);
+        const int channel = first_output + c + lane % 4 * 8;
+        if (!inside || channel >= out.columns) continue;
+        float v[8] = {pair[0].x, pair[0].y, pair[1].x, pair[1].y, pair[2].x, pair[2].y, pair[3].x, pair[3].y};
+        out(pixel, channel, v);
       }
-  ptx::bar_sync(2 + warpgroup, kWarpgroup);
-
-  int n0, h0, w0;
-  plan.boxes.origin(box, n0, h0, w0);
-  constexpr int kRow = kOutputs / 8;  // threads a pixel
-#pragma unroll 2
-  for (int id = thread; id < 64 * kParts * kRow; id += kWarpgroup) {
-    const int row = id / kRow, column = id % kRow * 8, q = first + row;
-    const int w = w0 + (q & ((1 << plan.boxes.log_w) - 1));
-    const int h = h0 + ((q >> plan.boxes.log_w) & ((1 << plan.boxes.log_h) - 1));
-    const int n = n0 + (q >> (plan.boxes.log_w + plan.boxes.log_h));
-    if (w >= plan.width || h >= plan.height || n >= plan.pictures || first_output + column >= out.columns)
-      continue;
-    float v[8];
-    load8(result + Result::index(row, column), v);
-    out((n * plan.height + h) * plan.width + w, first_output + column, v);
-  }
+    }
 }
 
-/// grid: boxes x tiles of 128 output channels, channels first. Warpgroup 0 loads, 1 and 2 multiply.
+/// grid: a block a multiprocessor, or as many as there are tiles. Warpgroup 0 loads, 1 and 2 multiply.
 template <int kPixels, bool kDgrad, class Out>
 __global__ void __launch_bounds__(kConsumers + kWarpgroup, 1)
     conv2d_wgmma(const __grid_constant__ TensorMap map_a, const __grid_constant__ TensorMap map_b,
@@ -198,8 +221,6 @@ __global__ void __launch_bounds__(kConsumers + kWarpgroup, 1)
 #if IMAGO_HAS_WGMMA
   IMAGO_DYNAMIC_SHARED(shared);
   const Rings rings(shared, plan);
-  int box, tile;
-  plan.output_tiles.split(static_cast<int>(blockIdx.x), box, tile);
   if (threadIdx.x == 0) {
     rings.pixels.init();
     rings.filters.init();
@@ -208,16 +229,26 @@ __global__ void __launch_bounds__(kConsumers + kWarpgroup, 1)
   __syncthreads();
 
   const int warpgroup = static_cast<int>(threadIdx.x) / kWarpgroup;
+  const int first_tile = static_cast<int>(blockIdx.x), step = static_cast<int>(gridDim.x);
+  RingPositions at;
+  int box, outputs;
   if (warpgroup == 0) {
     ptx::registers_decrease<40>();
-    if (threadIdx.x == 0) produce<kDgrad>(rings, plan, &map_a, &map_b, &map_w, box, tile * kOutputs);
+    if (threadIdx.x != 0) return;
+    for (int tile = first_tile; tile < plan.tiles; tile += step) {
+      plan.output_tiles.split(tile, box, outputs);
+      produce<kDgrad>(rings, at, plan, &map_a, &map_b, &map_w, box, outputs * kOutputs);
+    }
   } else {
     ptx::registers_increase<232>();
     constexpr int kParts = kPixels / 128;
     const int first = (warpgroup - 1) * 64 * kParts;
-    float sum[kParts][kOutputs / 2] = {};
-    consume<kDgrad, kParts>(rings, plan, first, sum);
-    finish<kParts>(shared, plan, out, box, first, tile * kOutputs, sum);
+    for (int tile = first_tile; tile < plan.tiles; tile += step) {
+      plan.output_tiles.split(tile, box, outputs);
+      float sum[kParts][kOutputs / 2] = {};
+      consume<kDgrad, kParts>(rings, at, plan, first, sum);
+      finish<kParts>(plan, out, box, first, outputs * kOutputs, sum);
+    }
   }
 #endif
 }
@@ -237,7 +268,7 @@ TensorMap filter_map(ConstTensorRef w, bool dgrad) {
 template <bool kDgrad, class Out>
 void run(const Gpu& gpu, const Concat& x, ConstTensorRef w, int top, int left, const Out& out,
          const Shape& output, const HopperTiling& tiling) {
-  check(tiling.blocks() < (int64_t{1} << 31), "convolution on CUDA: too many tiles");
+  check(tiling.tiles() < (int64_t{1} << 30), "convolution on CUDA: too many tiles");
 
   const PixelBoxes boxes(tiling.boxes);
   const Plan plan{.boxes = boxes,
@@ -252,10 +283,11 @@ void run(const Gpu& gpu, const Concat& x, ConstTensorRef w, int top, int left, c
                   .height = static_cast<int>(output[1]),
                   .width = static_cast<int>(output[2]),
                   .pictures = static_cast<int>(output[0]),
+                  .tiles = static_cast<int>(tiling.tiles()),
                   .output_tiles = Divisor(tiling.output_tiles)};
 
   LaunchConfig config;
-  config.grid = static_cast<unsigned>(tiling.blocks());
+  config.grid = static_cast<unsigned>(tiling.blocks(gpu));
   config.block = kHopperThreads;
   config.shared_bytes = tiling.shared_bytes;
   config.stream = gpu.stream;

@@ -45,13 +45,15 @@ TEST(CostModel, ConvolutionAt32x32ByHand) {
   ASSERT_EQ(launches.size(), 1u);
   const Launch& l = launches[0];
   EXPECT_EQ(l.name, "conv2d_wgmma 256x128");
-  EXPECT_EQ(l.blocks, 512);
+  EXPECT_EQ(l.blocks, 132);  // which share
+  EXPECT_EQ(l.tiles, 512);
   EXPECT_DOUBLE_EQ(l.tensor_cycles, 18 * 1024);
   EXPECT_DOUBLE_EQ(l.shared_cycles, 18 * (98304 + 16384 + 34816 / 3.0) / 128);
   EXPECT_DOUBLE_EQ(l.flops, l.useful_flops);
   const LaunchTime t = time_of(h100(), l);
   EXPECT_DOUBLE_EQ(t.waves, 512 / 132.0);  // 3.88: four rounds, the last of them 116 blocks
-  EXPECT_NEAR(t.utilisation, 512 / (4 * 132.0), 1e-12);
+  const double tile = l.tensor_cycles + l.serial_cycles;  // shared memory keeps up
+  EXPECT_NEAR(t.utilisation, (l.start_cycles + 512 * tile / 132) / (l.start_cycles + 4 * tile), 1e-12);
 }
 
 // At 4x4 there are 16 boxes of 128 pixels and two tiles of channels: 32 blocks, too few. 64x64 tiles instead: 32 x 4.
@@ -190,6 +192,16 @@ TEST(TimeOf, Waves) {
   l.serial_cycles = 16000;  // but one waits while the other computes
   EXPECT_NEAR(microseconds(264), 20, 1e-9);
   EXPECT_NEAR(microseconds(132), 20, 1e-9);
+}
+
+// A persistent block starts once, whatever the number of its tiles.
+TEST(TimeOf, PersistentBlocks) {
+  Launch l;
+  l.roof = h100().tensor_flops;
+  l.blocks = 132, l.tiles = 3 * 132;
+  l.tensor_cycles = 12000, l.serial_cycles = 3000, l.start_cycles = 1600;  // 7.5, 1.875 and 1 us
+  l.useful_flops = 1e6;
+  EXPECT_NEAR(1e6 * (time_of(h100(), l).total() - h100().launch), 1 + 3 * (7.5 + 1.875), 1e-9);
 }
 
 TEST(TimeOf, Bandwidth) {

@@ -51,25 +51,27 @@ inline int narrow_wgrad_parts(const GpuLimits& gpu, const Concat& x, ConstTensor
   return static_cast<int>(std::clamp<int64_t>(rows / 4, 1, kNarrowBlocks * gpu.sms));
 }
 
-// ---- Forward and dgrad on wgmma: a block owns `pixels` pixels x 128 output channels ----
+// ---- Forward and dgrad on wgmma: tiles of `pixels` pixels x 128 output channels ----
 
-constexpr int kHopperOutputs = 128;                             // output channels of a block
+constexpr int kHopperOutputs = 128;                             // output channels of a tile
 constexpr int kHopperFilterBytes = kHopperOutputs * kRowBytes;  // a stage of filters: 64 channels in, 128 out
 constexpr int kHopperConsumers = 2 * kWarpgroup;                // threads that multiply
 constexpr int kHopperThreads = kHopperConsumers + kWarpgroup;   // and one warpgroup that loads
 
 struct HopperTiling {
   BoxShape boxes;        // of the output
-  int pixels;            // of a block: 256 or 128
+  int pixels;            // of a tile: 256 or 128
   int64_t output_tiles;  // of 128 output channels
   int pixel_stages, filter_stages;
   size_t shared_bytes;
 
-  int64_t blocks() const { return boxes.count * output_tiles; }
+  int64_t tiles() const { return boxes.count * output_tiles; }
+  /// Each takes one tile after the other, and has its multiprocessor to itself.
+  int64_t blocks(const GpuLimits& gpu) const { return std::min<int64_t>(tiles(), gpu.sms); }
 };
 
 /// Stride 1. x [N,H,W,C] (for dgrad dy) and w [K,R,S,C] give an output of [N,Ho,Wo] x `columns` channels;
-/// vector_out: in aligned eights. `pixels` of a block: 256 or 128; 0 goes by rule. Nothing where the shape does
+/// vector_out: in aligned eights. `pixels` of a tile: 256 or 128; 0 goes by rule. Nothing where the shape does
 /// not suit.
 inline std::optional<HopperTiling> hopper_tiling(const GpuLimits& gpu, const Concat& x, ConstTensorRef w,
                                                  const Shape& output, int64_t columns, bool vector_out,
@@ -84,16 +86,15 @@ inline std::optional<HopperTiling> hopper_tiling(const GpuLimits& gpu, const Con
     t.boxes = choose_boxes(size, output[0], output[1], output[2], static_cast<int>(w.shape[1]), 64, 48 << 10);
   };
   cut(pixels ? pixels : 256);
-  if (!pixels && t.blocks() < gpu.sms) cut(128);
-  if (!pixels && t.blocks() * 4 < gpu.sms) return {};  // smaller tiles fill the chip better
+  if (!pixels && t.tiles() < gpu.sms) cut(128);
+  if (!pixels && t.tiles() * 4 < gpu.sms) return {};  // smaller tiles fill the chip better
   const bool halo = t.boxes.halo > 0;                  // then one stage of pixels lasts for R of filters
   t.pixel_stages = halo ? 3 : 4;
   const int left_over = static_cast<int>(gpu.shared_bytes) - 512 - t.pixel_stages * t.boxes.bytes();
   t.filter_stages = std::min(halo ? 8 : 4, left_over / kHopperFilterBytes);
   if (t.filter_stages < 2) return {};
   const int ring_bytes = t.pixel_stages * t.boxes.bytes() + t.filter_stages * kHopperFilterBytes;
-  t.shared_bytes = static_cast<size_t>(
-      std::max(ring_bytes + 16 * (t.pixel_stages + t.filter_stages), t.pixels * kHopperOutputs * 4));
+  t.shared_bytes = static_cast<size_t>(ring_bytes + 16 * (t.pixel_stages + t.filter_stages));
   return t;
 }
 
