@@ -27,9 +27,13 @@ BENCH = pathlib.Path(__file__).resolve().parent.parent
 ROOT = BENCH.parent
 
 
+class Parser(argparse.ArgumentParser):
+    def error(self, message):  # one line, without the usage
+        self.exit(2, f"{self.prog}: {message}\n")
+
+
 def parse():
-    parser = argparse.ArgumentParser(prog="gpu", description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(prog="gpu", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     programs = ROOT / "bin" if (ROOT / "bin").is_dir() else ROOT / "build-gpu/bin"
     names = [plan.name for plan in PLAN]
     parser.add_argument("--output", type=pathlib.Path, default=pathlib.Path("gpu_results"), metavar="DIR",

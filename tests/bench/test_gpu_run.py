@@ -124,6 +124,25 @@ class GpuRun(unittest.TestCase):
         self.assertTrue(not state.exists() or " Z " in state.read_text(encoding="utf-8"), "the child still runs")
         self.assertIn("begun", (self.output / "conformance_and_ops.log").read_text(encoding="utf-8"))
 
+    def test_a_compilation_that_takes_too_long_is_told_and_is_no_failure(self):
+        self.write("python", 'case "$*" in *--compile*) sleep 100 ;; esac' + PROGRAMS["python"])
+        done = self.run_gpu("--only", "torch", "--minutes", "0.1")
+        self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+        self.assertEqual(self.verdicts(), {"torch": "passed"})
+        self.assertIn("ddpm_cifar10_32 eager 25.00 ms", done.stdout)
+        self.assertIn("ddpm_cifar10_32 compile timed out", done.stdout)
+
+    def test_an_eager_step_that_takes_too_long_is_a_failure(self):
+        self.write("python", 'case "$*" in *unet_torch.py*) sleep 100 ;; esac' + PROGRAMS["python"])
+        done = self.run_gpu("--only", "torch", "--minutes", "0.05")
+        self.assertEqual(done.returncode, 1, done.stdout + done.stderr)
+        self.assertEqual(self.verdicts(), {"torch": "timed out"})
+
+    def test_a_part_that_is_not_there_is_refused_in_one_line(self):
+        done = self.run_gpu("--only", "steps,foo")
+        self.assertEqual((done.returncode, done.stdout), (2, ""))
+        self.assertRegex(done.stderr, r"\Agpu: --only foo: expected some of conformance, [^\n]*\n\Z")
+
     def test_results_that_differ_fail(self):
         self.write("bench_cuda_libraries", f"echo '{DUEL.replace('true', 'false')}'; exit 1")
         done = self.run_gpu("--only", "libraries")
