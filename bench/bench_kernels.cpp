@@ -116,13 +116,15 @@ void add_conv(const ConvCase& c, DType type) {
   });
   add("conv2d_wgrad" + shape, c.count, flops, [=](Operands& o) -> Call {
     const TensorRef a = source(o, c.ca), b = source(o, c.cb), dy = o.make(result, type);
-    const TensorRef dw = o.make(weights, DType::kFloat32);
-    return [=](Backend& backend, Workspace& ws) { backend.conv2d_wgrad({a, b}, dy, g, 1, dw, ws); };
+    const TensorRef dw = o.make(weights, DType::kFloat32), dbias = o.make({c.k}, DType::kFloat32);
+    return [=](Backend& backend, Workspace& ws) { backend.conv2d_wgrad({a, b}, dy, g, 1, dw, dbias, ws); };
   });
-  add("bias_grad" + shape, c.count, 0, [=](Operands& o) -> Call {
-    const TensorRef dy = o.make(result, type), dbias = o.make({c.k}, DType::kFloat32);
-    return [=](Backend& backend, Workspace& ws) { backend.bias_grad(dy, 1, dbias, {}, ws); };
-  });
+  if (c.filter == 3) {
+    add("per_image_bias_grad" + shape, 0, 0, [=](Operands& o) -> Call {
+      const TensorRef dy = o.make(result, type), dper_image = o.make({kBatch, c.k}, type);
+      return [=](Backend& backend, Workspace& ws) { backend.per_image_bias_grad(dy, 1, dper_image, ws); };
+    });
+  }
 }
 
 void add_group_norm(int64_t size, int64_t ca, int64_t cb, bool silu, double count, DType type) {

@@ -60,7 +60,8 @@ Launch hopper_launch(const GpuModel& gpu, const HopperTiling& t, const RecordedO
   return k;
 }
 
-/// One launch of implicit_gemm.h. share: of the operation's work that is this launch's.
+/// One launch of implicit_gemm.h. share: of the operation's work that is this launch's. Where dbias is wanted, every
+/// block counts as one of those that sum dy, too (line_sums.h): the launch ends with them.
 Launch gemm_launch(const GpuModel& gpu, const GemmTiling& t, const RecordedOperation& o, const char* what,
                    double share = 1) {
   const bool tensor_cores = o.operation.x.a.dtype == DType::kBFloat16;
@@ -72,12 +73,15 @@ Launch gemm_launch(const GpuModel& gpu, const GemmTiling& t, const RecordedOpera
   const double steps = t.depth / step_depth;
   const double loaded = (m + n) * line;  // bytes a step
   // Every warp reads its rows of A and its columns of B.
-  const double read = (m * warps_n + n * warps_m) * line;
+  const bool sums = o.operation.dbias;
+  const double read = (m * warps_n + n * warps_m + (sums ? m : 0)) * line;
   const double gathered = (m + n) * kChunksPerLine * (t.vector ? 1 : kChunkBytes / bytes);
   const double warp_m = m / warps_m, warp_n = n / warps_n;
-  const double fragments = warp_m / 16 + warp_n / 16 + (warp_m / 16) * (warp_n / 8);  // ldmatrix and mma
-  const double products = tensor_cores ? 32 * warps_m * warps_n * (step_depth / 16) * fragments
-                                       : m * n * step_depth / assumed::kFfmaShare;
+  const double fragments =  // ldmatrix and mma
+      warp_m / 16 + warp_n / 16 + (warp_m / 16) * (warp_n / 8) + (sums ? 2 : 0);
+  const double products = tensor_cores
+                              ? 32 * warps_m * warps_n * (step_depth / 16) * fragments
+                              : m * n * step_depth / assumed::kFfmaShare + (sums ? 2 * m * step_depth : 0);
   Launch k;
   k.name = str("implicit_gemm ", m, "x", n, t.vector ? "" : " by element", what);
   k.blocks = t.tiles() * t.parts;
@@ -88,7 +92,7 @@ Launch gemm_launch(const GpuModel& gpu, const GemmTiling& t, const RecordedOpera
   k.roof = tensor_cores ? gpu.tensor_flops : GpuModel::kFloatFlopsPerCycle;
   const double rate = k.roof * (tensor_cores ? gpu.mma_sync_share : 1);
   k.flops = static_cast<double>(k.blocks) * 2 * m * n * t.depth;
-  k.tensor_cycles = 2 * m * n * t.depth / rate;
+  k.tensor_cycles = 2 * m * (n + (sums && tensor_cores ? 8 : 0)) * t.depth / rate;
   k.shared_cycles = steps * (read + loaded) / GpuModel::kSharedBytesPerCycle + epilogue_shared(m * n);
   k.issue_cycles =
       steps * (gathered * assumed::kGather + products) / GpuModel::kLanesPerCycle + epilogue_issue(m * n);
@@ -127,7 +131,8 @@ Launch narrow_wgrad(const RecordedOperation& o, int parts) {
   k.resident = kNarrowBlocks;
   k.roof = GpuModel::kFloatFlopsPerCycle;
   k.flops = k.useful_flops = static_cast<double>(o.flops);
-  k.issue_cycles = pixels * kNarrowTaps * 32 * assumed::kNarrowSum / GpuModel::kLanesPerCycle;
+  k.issue_cycles =
+      pixels * 32 * (kNarrowTaps * assumed::kNarrowSum + kWidePerLane) / GpuModel::kLanesPerCycle;
   k.memory_bytes = k.useful_bytes = static_cast<double>(o.bytes);
   k.l2_bytes = k.memory_bytes + static_cast<double>(c.w.bytes()) * parts;
   return k;
@@ -175,12 +180,18 @@ std::vector<Launch> dgrad(const GpuModel& gpu, const RecordedOperation& o) {
   return launches;
 }
 
-/// The second launch of a wgrad in parts: dw += the parts, in order.
+/// Elements of dw and dbias.
+int64_t gradients_of(const Operation& o) {
+  return o.w.numel() + (o.dbias ? o.w.shape[0] : 0);
+}
+
+/// The second launch of a wgrad in parts: dw and dbias += the parts, in order.
 Launch add_parts(const GpuModel& gpu, const RecordedOperation& o, int parts) {
-  const auto weights = static_cast<double>(o.operation.w.numel());
+  const int64_t count = gradients_of(o.operation);
+  const auto weights = static_cast<double>(count);
   Launch k;
   k.name = "add_parts";
-  k.blocks = std::min<int64_t>(ceil_div(o.operation.w.numel(), kFlatThreads), 16 * gpu.limits.sms);
+  k.blocks = std::min<int64_t>(ceil_div(count, kFlatThreads), 16 * gpu.limits.sms);
   k.resident = gpu.threads_per_sm / k.threads;
   k.l2_bytes = weights * sizeof(float) * (parts + 2);
   // Parts that do not stay in L2 come from memory.
@@ -190,11 +201,13 @@ Launch add_parts(const GpuModel& gpu, const RecordedOperation& o, int parts) {
   return k;
 }
 
-/// wgrad on wgmma: conv2d_wgrad_hopper.cu.
+/// wgrad on wgmma: conv2d_wgrad_hopper.cu. Where dbias is wanted, every block counts as one of those that sum dy.
 Launch hopper_wgrad(const GpuModel& gpu, const WgradTiling& t, const RecordedOperation& o) {
   const double columns = kWgradColumnBlocks * kBlock, results = kWgradOutputs * columns;
   const double boxes = t.boxes_per_part;
-  const double read = 2 * (t.pixels / 16.0) * wgmma_bytes(columns);  // a box, both consumer warpgroups
+  const double summed = o.operation.dbias ? 2 * t.dy_bytes() : 0;
+  const double read =
+      2 * (t.pixels / 16.0) * wgmma_bytes(columns) + summed;  // a box, both consumer warpgroups
   Launch k;
   k.name = str("conv2d_wgrad_wgmma<", t.pixels, ">");
   k.blocks = t.tiles * t.parts;
@@ -231,7 +244,8 @@ std::vector<Launch> wgrad(const GpuModel& gpu, const RecordedOperation& o) {
         gemm_launch(gpu, gemm_tiling(gpu.limits, vector, k, columns, pixels, step, parts), o, " wgrad")};
   }
   if (narrow || parts > 1) {  // then dw is read and written by the second launch
-    launches[0].memory_bytes = launches[0].useful_bytes -= 2 * static_cast<double>(c.w.bytes());
+    launches[0].memory_bytes = launches[0].useful_bytes -=
+        2 * sizeof(float) * static_cast<double>(gradients_of(c));
     launches.push_back(add_parts(gpu, o, parts));
   }
   return launches;

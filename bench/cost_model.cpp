@@ -43,36 +43,25 @@ Launch flat_launch(const GpuModel& gpu, const RecordedOperation& o) {
   return k;
 }
 
-std::vector<Launch> bias_grad_launches(const GpuModel& gpu, const RecordedOperation& o) {
+std::vector<Launch> per_image_bias_grad_launches(const GpuModel& gpu, const RecordedOperation& o) {
   const ConstTensorRef& dy = o.operation.x.a;
   const int64_t images = dy.shape[0], channels = dy.shape[-1], pixels = dy.numel() / (images * channels);
   const BiasSlabs cut(gpu.limits, images, pixels, channels);
   const double partial = double(images * cut.slabs * channels) * sizeof(float);
   Launch slabs;
-  slabs.name = "bias_grad sum_slabs";
+  slabs.name = "per_image_bias_grad sum_slabs";
   slabs.blocks = cut.slabs * cut.groups * images;
   slabs.resident = 4;  // its launch bound
   slabs.memory_bytes = slabs.useful_bytes = static_cast<double>(o.bytes);
   slabs.l2_bytes = slabs.memory_bytes + partial;
   slabs.in_flight = slabs.threads * 16.0 * assumed::kUnroll *
                     std::min(1.0, double(channels) / BiasSlabs::kChannels);  // lanes without channels idle
-  Launch batch;
-  batch.name = "bias_grad sum_batch";
-  batch.blocks = ceil_div(channels, 32);
-  batch.l2_bytes = partial;
-  batch.serial_cycles =
-      cycles(gpu, gpu.l2_latency) * std::max(1.0, double(images * cut.slabs) / 8 / assumed::kUnroll);
-  std::vector<Launch> launches = {slabs};
-  if (o.operation.per_image) {
-    Launch each;
-    each.name = "bias_grad sum_images";
-    each.blocks = ceil_div(channels, kFlatThreads) * images;
-    each.resident = gpu.threads_per_sm / each.threads;
-    each.l2_bytes = partial;
-    launches.push_back(each);
-  }
-  launches.push_back(batch);
-  return launches;
+  Launch each;
+  each.name = "per_image_bias_grad sum_images";
+  each.blocks = ceil_div(channels, kFlatThreads) * images;
+  each.resident = gpu.threads_per_sm / each.threads;
+  each.l2_bytes = partial;
+  return {slabs, each};
 }
 
 std::vector<Launch> norm_launches(const GpuModel& gpu, const RecordedOperation& o) {
@@ -92,7 +81,7 @@ std::vector<Launch> launches_of(const GpuModel& gpu, const RecordedOperation& o)
   if (name.starts_with("conv2d")) return conv2d_launches(gpu, o);
   if (name.starts_with("attention")) return attention_launches(gpu, o);
   if (name.starts_with("group_norm")) return group_norm_launches(gpu, o);
-  if (name == "bias_grad") return bias_grad_launches(gpu, o);
+  if (name == "per_image_bias_grad") return per_image_bias_grad_launches(gpu, o);
   if (name == "norm") return norm_launches(gpu, o);
   return {flat_launch(gpu, o)};
 }

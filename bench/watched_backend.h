@@ -20,8 +20,8 @@ struct Operation {
   Conv2dGeometry geometry;
   Conv2dEpilogue epilogue;
   GroupNormConfig norm;
-  bool scale_shift = false, per_image = false;  // whether there are these optional operands
-  int heads = 0;                                // attention
+  bool scale_shift = false, dbias = false;  // whether there are these optional operands
+  int heads = 0;                            // attention
 
   std::string shapes() const;  // "[16,32,32,64]+64 w [64,3,3,128] /2": two sources, a filter, a stride
 };
@@ -80,16 +80,13 @@ class WatchedBackend : public Backend {
     watch(o, [&](Backend& b) { b.conv2d_dgrad(dy, w, g, scale, dx, ws); });
   }
   void conv2d_wgrad(const Concat& x, ConstTensorRef dy, const Conv2dGeometry& g, float scale, TensorRef dw,
-                    Workspace& ws) override {
+                    TensorRef dbias, Workspace& ws) override {
     Operation o = named("conv2d_wgrad");
-    o.x = x, o.y = dy, o.w = dw, o.geometry = g;
-    watch(o, [&](Backend& b) { b.conv2d_wgrad(x, dy, g, scale, dw, ws); });
+    o.x = x, o.y = dy, o.w = dw, o.geometry = g, o.dbias = static_cast<bool>(dbias);
+    watch(o, [&](Backend& b) { b.conv2d_wgrad(x, dy, g, scale, dw, dbias, ws); });
   }
-  void bias_grad(ConstTensorRef dy, float scale, TensorRef dbias, TensorRef dper_image,
-                 Workspace& ws) override {
-    Operation o = named("bias_grad");
-    o.x.a = dy, o.per_image = static_cast<bool>(dper_image);
-    watch(o, [&](Backend& b) { b.bias_grad(dy, scale, dbias, dper_image, ws); });
+  void per_image_bias_grad(ConstTensorRef dy, float scale, TensorRef dper_image, Workspace& ws) override {
+    simple("per_image_bias_grad", dy, [&](Backend& b) { b.per_image_bias_grad(dy, scale, dper_image, ws); });
   }
 
   void group_norm(const Concat& x, ConstTensorRef gamma, ConstTensorRef beta, ConstTensorRef scale_shift,

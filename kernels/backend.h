@@ -160,15 +160,15 @@ class Backend {
   /// w[k,r,s,c].
   virtual void conv2d_dgrad(ConstTensorRef dy, ConstTensorRef w, const Conv2dGeometry& geometry, float scale,
                             const ConcatOut& dx, Workspace& workspace) = 0;
-  /// The gradient by the weights: dw[k,r,s,c] += scale * sum_{n,i,j} dy[n,i,j,k] x[n, i*stride + r - top,
-  /// j*stride + s - left, c].
+  /// The gradients by the weights and the bias: dw[k,r,s,c] += scale * sum_{n,i,j} dy[n,i,j,k]
+  /// x[n, i*stride + r - top, j*stride + s - left, c]; dbias[k] += scale * sum_{n,i,j} dy[n,i,j,k], which is
+  /// one more column of dw, where x is 1 everywhere (dbias may be absent).
   virtual void conv2d_wgrad(const Concat& x, ConstTensorRef dy, const Conv2dGeometry& geometry, float scale,
-                            TensorRef dw, Workspace& workspace) = 0;
-  /// The gradients by the biases: dbias[k] += scale * sum_{n,p} dy[n,p,k]; dper_image[n,k] = scale * sum_p
-  /// dy[n,p,k] (each may be absent). dy [N,P,K] or [N,H,W,K]; dbias [K] float32; dper_image [N,K], the type
-  /// of dy.
-  virtual void bias_grad(ConstTensorRef dy, float scale, TensorRef dbias, TensorRef dper_image,
-                         Workspace& workspace) = 0;
+                            TensorRef dw, TensorRef dbias, Workspace& workspace) = 0;
+  /// The gradient by the per-image bias: dper_image[n,k] = scale * sum_p dy[n,p,k]. dy [N,P,K] or [N,H,W,K];
+  /// dper_image [N,K], the type of dy.
+  virtual void per_image_bias_grad(ConstTensorRef dy, float scale, TensorRef dper_image,
+                                   Workspace& workspace) = 0;
 
   // ---- Normalisation (Wu & He 2018) ----
   /// Per picture and group of C/G channels: xhat = (x - mean) / sqrt(var + eps) (biased variance),

@@ -258,7 +258,7 @@ Kernel convolution(ConvPass pass, const ConvCase& c) {
   if (pass == ConvPass::kWgrad) {
     kernel.operands.push_back({kernel.operands[1].first, kF32});  // dw, added to
     kernel.call = [g](Backend& b, const Operands& o, Workspace& ws) {
-      b.conv2d_wgrad({o[0]}, o[2], g, 1, o[3], ws);
+      b.conv2d_wgrad({o[0]}, o[2], g, 1, o[3], {}, ws);
     };
   }
   return kernel;

@@ -50,14 +50,13 @@ struct ConvolveBackward {
     Backend& backend = backend_of(dy);
     if (w.gradient) {
       ScratchSpace scratch(dy.device());
-      backend.conv2d_wgrad({x, skip}, dy, geometry, scale, w.gradient, scratch);
+      backend.conv2d_wgrad({x, skip}, dy, geometry, scale, w.gradient, dbias, scratch);
     }
     Tensor dper_image_bias, dx, dskip, dresidual;
-    if (want_per_image_bias)
+    if (want_per_image_bias) {
       dper_image_bias = empty({dy.dim(0), dy.dim(3)}, dy.dtype(), dy.device());  // [N,K]
-    if (dbias || dper_image_bias) {
       ScratchSpace scratch(dy.device());
-      backend.bias_grad(dy, scale, dbias, dper_image_bias, scratch);
+      backend.per_image_bias_grad(dy, scale, dper_image_bias, scratch);
     }
     if (want_x) {
       dx = empty_like(x);
@@ -83,11 +82,12 @@ Tensor convolve(const Tensor& x, const Tensor& skip, const Filter& w, const Para
                                   o.scale};
     backend_of(x).conv2d({x, skip}, w.elements, g, epilogue, y, scratch);
   }
-  const Tensor bias_leaf = bias ? bias->value : Tensor();
+  const Tensor bias_leaf = bias ? bias->value : Tensor(), dbias = bias_leaf ? bias_leaf.grad() : Tensor();
+  check(w.gradient || !dbias, "conv2d: a bias that is trained needs a weight that is trained");
   return record("conv2d", y, {x, skip, w.leaf, bias_leaf, o.per_image_bias, o.residual},
-                ConvolveBackward{detached(x), detached(skip), w, bias ? bias->value.grad() : Tensor(), g,
-                                 o.scale, x.requires_grad() || skip.requires_grad(),
-                                 o.per_image_bias.requires_grad(), o.residual.requires_grad()});
+                ConvolveBackward{detached(x), detached(skip), w, dbias, g, o.scale,
+                                 x.requires_grad() || skip.requires_grad(), o.per_image_bias.requires_grad(),
+                                 o.residual.requires_grad()});
 }
 
 }  // namespace

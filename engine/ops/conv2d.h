@@ -14,7 +14,7 @@ struct Conv2dOptions {
 };
 
 /// x [N,H,W,C], or x [N,H,W,Ca] and skip [N,H,W,Cb] read as if concatenated along channels; weight [K,R,S,C];
-/// bias [K], may be null; result [N,Ho,Wo,K].
+/// bias [K], may be null, trained only where the weight is; result [N,Ho,Wo,K].
 Tensor conv2d(const Tensor& x, const Tensor& skip, const Parameter& weight, const Parameter* bias,
               const Conv2dOptions& options);
 

@@ -67,52 +67,28 @@ void CpuBackend::conv2d_dgrad(ConstTensorRef dy, ConstTensorRef w, const Conv2dG
 }
 
 void CpuBackend::conv2d_wgrad(const Concat& x, ConstTensorRef dy, const Conv2dGeometry& geometry, float scale,
-                              TensorRef dw, Workspace& workspace) {
+                              TensorRef dw, TensorRef dbias, Workspace& workspace) {
   if (x.a.numel() == 0 || dw.numel() == 0) return;
   const ConvShape shape = shape_of(x.a.shape, x.channels(), dw.shape, dy.shape, geometry);
   if (!runs_direct(is_matrix_product(shape), shape.c, dy.dtype)) {
-    return library_wgrad(x, dy, geometry, scale, dw, workspace);
+    return library_wgrad(x, dy, geometry, scale, dw, dbias, workspace);
   }
-  dispatch("conv2d_wgrad", dy.dtype,
-           [&]<class T>() { direct_wgrad(x, dy.as<T>(), shape, scale, dw.as<float>(), workspace); });
-}
-
-namespace {
-
-/// dbias[k] += scale sum_n,p dy[n,p,k]; dper_image[n,k] = scale sum_p. Chunks of rows, joined in order in
-/// float64.
-template <class T>
-void bias_gradients(const T* dy, int64_t pictures, int64_t pixels, int64_t channels, float scale,
-                    float* partial, float* dbias, T* dper_image) {
-  const int64_t rows = rows_per_chunk(channels), chunks = ceil_div(pixels, rows);
-  parallel_items(pictures * chunks, [&](int64_t item) {
-    const int64_t n = item / chunks, first = item % chunks * rows;
-    column_sums(dy + (n * pixels + first) * channels, std::min(rows, pixels - first), channels, channels,
-                partial + item * channels);
+  dispatch("conv2d_wgrad", dy.dtype, [&]<class T>() {
+    direct_wgrad(x, dy.as<T>(), shape, scale, dw.as<float>(), dbias.as<float>(), workspace);
   });
-  for (int64_t k = 0; k < channels; ++k) {
-    double total = 0;
-    for (int64_t n = 0; n < pictures; ++n) {
-      double sum = 0;
-      for (int64_t i = 0; i < chunks; ++i) sum += partial[(n * chunks + i) * channels + k];
-      if (dper_image) dper_image[n * channels + k] = static_cast<T>(static_cast<float>(scale * sum));
-      total += sum;
-    }
-    if (dbias) dbias[k] = static_cast<float>(dbias[k] + scale * total);
-  }
 }
 
-}  // namespace
-
-void CpuBackend::bias_grad(ConstTensorRef dy, float scale, TensorRef dbias, TensorRef dper_image,
-                           Workspace& workspace) {
+void CpuBackend::per_image_bias_grad(ConstTensorRef dy, float scale, TensorRef dper_image,
+                                     Workspace& workspace) {
   if (dy.numel() == 0) return;
-  const int64_t n = dy.shape[0], k = dy.shape[-1], pixels = dy.numel() / (n * k);
-  const int64_t partial = n * ceil_div(pixels, rows_per_chunk(k)) * k;
+  const int64_t pictures = dy.shape[0], channels = dy.shape[-1], pixels = dy.numel() / (pictures * channels);
+  const int64_t partial = partial_sums(pictures, pixels, channels);
   Scratch scratch(workspace, Scratch::bytes_of<float>(partial));
-  dispatch("bias_grad", dy.dtype, [&]<class T>() {
-    bias_gradients(dy.as<T>(), n, pixels, k, scale, scratch.take<float>(partial), dbias.as<float>(),
-                   dper_image.as<T>());
+  dispatch("per_image_bias_grad", dy.dtype, [&]<class T>() {
+    sum_pixels(dy.as<T>(), pictures, pixels, channels, scratch.take<float>(partial),
+               [&](int64_t n, int64_t k, double sum) {
+                 dper_image.as<T>()[n * channels + k] = static_cast<T>(static_cast<float>(scale * sum));
+               });
   });
 }
 

@@ -80,9 +80,9 @@ void direct_forward(const Concat& x, const T* w, const ConvShape& conv, const Co
 template <class T>
 void direct_dgrad(const T* dy, const T* w, const ConvShape& conv, float scale, const ConcatOut& dx,
                   Workspace& workspace);
-/// dw += scale * dy * x
+/// dw += scale * dy * x, dbias += scale * (sum of dy) unless null
 template <class T>
-void direct_wgrad(const Concat& x, const T* dy, const ConvShape& conv, float scale, float* dw,
+void direct_wgrad(const Concat& x, const T* dy, const ConvShape& conv, float scale, float* dw, float* dbias,
                   Workspace& workspace);
 
 }  // namespace imago::cpu

@@ -173,16 +173,26 @@ void library_dgrad(ConstTensorRef dy, ConstTensorRef w, const Conv2dGeometry& ge
 }
 
 void library_wgrad(const Concat& x, ConstTensorRef dy, const Conv2dGeometry& geometry, float scale,
-                   TensorRef dw, Workspace& workspace) {
+                   TensorRef dw, TensorRef dbias, Workspace& workspace) {
   const Parts parts(Pass::kWgrad, x.a.shape, x.b ? x.b.shape[3] : 0, dw.shape, dy.shape, geometry, dy.dtype,
                     scale);
   Widened xs[2] = {{x.a, parts.widened}, {x.b, parts.widened}}, gradient(dy, parts.widened);
-  Scratch scratch(workspace, xs[0].bytes() + xs[1].bytes() + gradient.bytes() + parts.scratch_bytes());
+  const int64_t outputs = dw.shape[0], pixels = dy.numel() / outputs;
+  const int64_t partial = dbias ? partial_sums(1, pixels, outputs) : 0;
+  Scratch scratch(workspace, xs[0].bytes() + xs[1].bytes() + gradient.bytes() +
+                                 std::max(parts.scratch_bytes(), Scratch::bytes_of<float>(partial)));
 
   void* pdy = gradient.place(scratch, true);
   void* px[2] = {xs[0].place(scratch, true), xs[1].place(scratch, true)};
   void* rest = scratch.take<char>(0);
   for (int i = 0; i < parts.count; ++i) parts.run(i, {px[i], dw.data, pdy}, rest);
+
+  if (!dbias) return;
+  dispatch("conv2d_wgrad", dy.dtype, [&]<class T>() {
+    float* const sums = dbias.as<float>();
+    sum_pixels(dy.as<T>(), 1, pixels, outputs, static_cast<float*>(rest),
+               [&](int64_t, int64_t k, double sum) { sums[k] = static_cast<float>(sums[k] + scale * sum); });
+  });
 }
 
 }  // namespace imago::cpu

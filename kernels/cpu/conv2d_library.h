@@ -11,6 +11,6 @@ void library_forward(const Concat& x, ConstTensorRef w, const Conv2dGeometry& ge
 void library_dgrad(ConstTensorRef dy, ConstTensorRef w, const Conv2dGeometry& geometry, float scale,
                    const ConcatOut& dx, Workspace& workspace);
 void library_wgrad(const Concat& x, ConstTensorRef dy, const Conv2dGeometry& geometry, float scale,
-                   TensorRef dw, Workspace& workspace);
+                   TensorRef dw, TensorRef dbias, Workspace& workspace);
 
 }  // namespace imago::cpu

@@ -22,8 +22,8 @@ void library_dgrad(ConstTensorRef dy, ConstTensorRef w, const Conv2dGeometry& ge
 }
 
 void library_wgrad(const Concat& x, ConstTensorRef dy, const Conv2dGeometry& geometry, float scale,
-                   TensorRef dw, Workspace& workspace) {
-  reference_backend().conv2d_wgrad(x, dy, geometry, scale, dw, workspace);
+                   TensorRef dw, TensorRef dbias, Workspace& workspace) {
+  reference_backend().conv2d_wgrad(x, dy, geometry, scale, dw, dbias, workspace);
 }
 
 }  // namespace cpu

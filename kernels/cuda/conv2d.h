@@ -11,8 +11,8 @@ void conv2d(const Gpu& gpu, const Concat& x, ConstTensorRef w, const Conv2dGeome
 void conv2d_dgrad(const Gpu& gpu, ConstTensorRef dy, ConstTensorRef w, const Conv2dGeometry& geometry,
                   float scale, const ConcatOut& dx);
 void conv2d_wgrad(const Gpu& gpu, const Concat& x, ConstTensorRef dy, const Conv2dGeometry& geometry,
-                  float scale, TensorRef dw, Workspace& workspace);
-void bias_grad(const Gpu& gpu, ConstTensorRef dy, float scale, TensorRef dbias, TensorRef dper_image,
-               Workspace& workspace);
+                  float scale, TensorRef dw, TensorRef dbias, Workspace& workspace);
+void per_image_bias_grad(const Gpu& gpu, ConstTensorRef dy, float scale, TensorRef dper_image,
+                         Workspace& workspace);
 
 }  // namespace imago::IMAGO_CUDA_NAMESPACE

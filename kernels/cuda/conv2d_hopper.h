@@ -4,6 +4,7 @@
 #include "kernels/cuda/conv2d_epilogue.h"
 #include "kernels/cuda/gpu.h"
 #include "kernels/cuda/tiling/conv2d.h"
+#include "kernels/cuda/wgrad_target.h"
 
 namespace imago::IMAGO_CUDA_NAMESPACE {
 
@@ -13,9 +14,8 @@ void conv2d_hopper(const Gpu& gpu, const Concat& x, ConstTensorRef w, const Conv
 void conv2d_dgrad_hopper(const Gpu& gpu, ConstTensorRef dy, ConstTensorRef w, const Conv2dGeometry& geometry,
                          const DgradOut<__nv_bfloat16>& out, const Shape& dx, const HopperTiling& tiling);
 
-/// dw for stride 1, in tiling.parts parts of the pixels: each into its own float32 [K,R,S,C] of `partial`, or,
-/// where there is one part only, scaled and added into dw.
+/// dw and dbias for stride 1, in tiling.parts parts of the pixels. filter [K,R,S,C].
 void conv2d_wgrad_hopper(const Gpu& gpu, const Concat& x, ConstTensorRef dy, const Conv2dGeometry& geometry,
-                         float scale, TensorRef dw, float* partial, const WgradTiling& tiling);
+                         const Shape& filter, const WgradTarget& to, const WgradTiling& tiling);
 
 }  // namespace imago::IMAGO_CUDA_NAMESPACE

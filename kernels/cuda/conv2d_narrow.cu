@@ -70,6 +70,7 @@ __global__ void __launch_bounds__(kThreads, kNarrowBlocks)
 }
 
 // ---- weight gradient: sums[tap,j,c] = sum over wide pixels of wide[pixel,c] narrow[pixel -+ tap, j] ----
+// The bias's: a wide dy passes through the registers anyway; a narrow one is so small that it is read once more.
 
 using Sums = float[kTaps][kNarrow][kWidePerLane];  // of a lane
 
@@ -107,19 +108,42 @@ __device__ __forceinline__ void add_pixel(const float (&wide)[kWidePerLane], con
   }
 }
 
-/// blockIdx.x: parts of the wide rows of all pictures. parts [gridDim.x,K,3,3,C].
+/// dbias from a block's share of a narrow dy, `pixels` of it in all. The adding threads are a multiple of the
+/// channels, so that each meets only one of them. total: floats in shared memory, one for each thread.
+template <class T>
+__device__ __forceinline__ void sum_narrow(const T* dy, int pixels, int channels, float* total,
+                                           const WgradTarget& to) {
+  constexpr int kAdders = kThreads / 6 * 6;
+  static_assert(kNarrow == 3, "six is a multiple of 1, 2 and 3");
+  const int share = (pixels + static_cast<int>(gridDim.x) - 1) / static_cast<int>(gridDim.x);
+  const int begin = min(static_cast<int>(blockIdx.x) * share, pixels), end = min(begin + share, pixels);
+  const int thread = static_cast<int>(threadIdx.x);
+  float sum = 0;
+  if (thread < kAdders)
+    for (int64_t i = int64_t{begin} * channels + thread; i < int64_t{end} * channels; i += kAdders)
+      sum += to_float(dy[i]);
+  total[thread] = sum;
+  __syncthreads();
+  if (thread >= channels) return;
+  sum = 0;
+  for (int i = thread; i < kAdders; i += channels) sum += total[i];
+  to.put_bias(static_cast<int>(blockIdx.x), thread, sum);
+}
+
+/// blockIdx.x: parts of the wide rows of all pictures.
 template <bool kWideIsDy, class T>
 __global__ void __launch_bounds__(kThreads, kNarrowBlocks)
     conv2d_wgrad_around(const T* wide, const T* narrow, const Pictures g, const int rows,
-                        const int rows_per_part, float* parts) {
+                        const int rows_per_part, const WgradTarget to) {
   IMAGO_DYNAMIC_SHARED(shared);
-  float4* const tile = reinterpret_cast<float4*>(shared);  // [kFilter][width + 2]
-  IMAGO_SHARED(float, total, [kTaps * kNarrow][kWidest]);
+  float4* const tile = reinterpret_cast<float4*>(shared);      // [kFilter][width + 2]
+  IMAGO_SHARED(float, total, [kTaps * kNarrow + 1][kWidest]);  // the last row: of dy alone
   const int lane = static_cast<int>(threadIdx.x) % 32, warp = static_cast<int>(threadIdx.x) / 32;
   const int channel = lane * kWidePerLane, columns = g.width + kFilter - 1;
   const bool owner = channel < g.wide;
 
   Sums sums = {};
+  float of_wide[kWidePerLane] = {};
   const int begin = static_cast<int>(blockIdx.x) * rows_per_part, end = min(begin + rows_per_part, rows);
   for (int row = begin; row < end; ++row) {
     __syncthreads();  // everyone is done with the row before
@@ -132,8 +156,11 @@ __global__ void __launch_bounds__(kThreads, kNarrowBlocks)
         if (owner && first + i < g.width)
           load4(wide + (static_cast<int64_t>(row) * g.width + first + i) * g.wide + channel, pixels[i]);
 #pragma unroll
-      for (int i = 0; i < kBatch; ++i)
+      for (int i = 0; i < kBatch; ++i) {
         if (first + i < g.width) add_pixel<kWideIsDy>(pixels[i], tile, columns, first + i, sums);
+#pragma unroll
+        for (int e = 0; e < kWidePerLane; ++e) of_wide[e] += pixels[i][e];
+      }
     }
   }
 
@@ -146,15 +173,28 @@ __global__ void __launch_bounds__(kThreads, kNarrowBlocks)
           const float sum = sums[i / kNarrow][i % kNarrow][e];
           total[i][channel + e] = turn == 0 ? sum : total[i][channel + e] + sum;
         }
+#pragma unroll
+      for (int e = 0; e < kWidePerLane; ++e) {
+        float& sum = total[kTaps * kNarrow][channel + e];
+        sum = turn == 0 ? of_wide[e] : sum + of_wide[e];
+      }
     }
     __syncthreads();
   }
-  float* const part = parts + static_cast<int64_t>(blockIdx.x) * kTaps * g.narrow * g.wide;
+  float* const part = to.dw_of(static_cast<int>(blockIdx.x));
   for (int id = static_cast<int>(threadIdx.x); id < kTaps * g.narrow * g.wide; id += kThreads) {
     // id counts through dw [K,taps,C]
     const int inner = kWideIsDy ? g.narrow : g.wide, c = id % inner, tap = id / inner % kTaps,
               k = id / inner / kTaps;
     part[id] = kWideIsDy ? total[tap * kNarrow + c][k] : total[tap * kNarrow + k][c];
+  }
+  if (!to.dbias) return;
+  if constexpr (kWideIsDy) {
+    const int k = static_cast<int>(threadIdx.x);
+    if (k < g.wide) to.put_bias(static_cast<int>(blockIdx.x), k, total[kTaps * kNarrow][k]);
+  } else {
+    sum_narrow(narrow, rows / g.height * g.narrow_height * g.narrow_width, g.narrow, total[kTaps * kNarrow],
+               to);
   }
 }
 
@@ -188,7 +228,7 @@ template bool conv2d_narrow(const Gpu&, const Concat&, ConstTensorRef, const Con
                             const ForwardOut<__nv_bfloat16>&);
 
 void conv2d_wgrad_narrow(const Gpu& gpu, const Concat& x, ConstTensorRef dy, const Conv2dGeometry& g,
-                         const Shape& dw, float* partial, int parts) {
+                         const Shape& dw, const WgradTarget& to, int parts) {
   dispatch_float(dy.dtype, "conv2d_wgrad", [&](auto element) {
     using T = decltype(element);
     const bool wide_is_dy = !suits_narrow(x.a, dy, g, dw);
@@ -200,7 +240,7 @@ void conv2d_wgrad_narrow(const Gpu& gpu, const Concat& x, ConstTensorRef dy, con
             .block = kThreads,
             .shared_bytes = kFilter * (static_cast<size_t>(plan.width) + kFilter - 1) * sizeof(float4),
             .stream = gpu.stream},
-           wide.as<T>(), narrow.as<T>(), plan, rows, (rows + parts - 1) / parts, partial);
+           wide.as<T>(), narrow.as<T>(), plan, rows, (rows + parts - 1) / parts, to);
   });
 }
 

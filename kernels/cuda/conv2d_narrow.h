@@ -4,6 +4,7 @@
 #include "kernels/backend.h"
 #include "kernels/cuda/conv2d_epilogue.h"
 #include "kernels/cuda/gpu.h"
+#include "kernels/cuda/wgrad_target.h"
 
 namespace imago::IMAGO_CUDA_NAMESPACE {
 
@@ -12,8 +13,8 @@ template <class T>
 bool conv2d_narrow(const Gpu& gpu, const Concat& x, ConstTensorRef w, const Conv2dGeometry& g,
                    ConstTensorRef y, const ForwardOut<T>& out);
 
-/// wgrad with C <= 3 or K <= 3, where tiling's narrow_wgrad_parts is not 0: writes the parts' sums to `partial` [parts,K,3,3,C].
+/// wgrad with C <= 3 or K <= 3, where tiling's narrow_wgrad_parts is not 0: the sums of so many parts.
 void conv2d_wgrad_narrow(const Gpu& gpu, const Concat& x, ConstTensorRef dy, const Conv2dGeometry& g,
-                         const Shape& dw, float* partial, int parts);
+                         const Shape& dw, const WgradTarget& to, int parts);
 
 }  // namespace imago::IMAGO_CUDA_NAMESPACE

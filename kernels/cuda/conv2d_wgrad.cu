@@ -1,16 +1,23 @@
-// The gradient of convolution by its weights:
-//   dw[k,r,s,c] += scale * sum_{n,i,j} dy[n,i,j,k] x[n, i stride + r - top, j stride + s - left, c].
+// The gradients of convolution by its weights and its bias:
+//   dw[k,r,s,c] += scale * sum_{n,i,j} dy[n,i,j,k] x[n, i stride + r - top, j stride + s - left, c],
+//   dbias[k]    += scale * sum_{n,i,j} dy[n,i,j,k].
 //
-// x [N,H,W,C] in one or two sources, dy [N,Ho,Wo,K], dw [K,R,S,C] float32; x and dy float32 or bfloat16.
+// x [N,H,W,C] in one or two sources, dy [N,Ho,Wo,K], dw [K,R,S,C] and dbias [K] float32; x and dy float32 or
+// bfloat16.
 //
 // The idea: a matrix product along the pixels, of which there are far more than rows and columns of dw. So
 // the pixels are cut into as many parts as fill the chip, every part writes its own float32 [K,(R,S,C)], and
 // a second kernel adds the parts in order: no atomics, the same bits every time. Both operands have the
 // channels contiguous, across the direction of the sum; ldmatrix transposes them.
 //
+// dbias is one more column of dw, for a channel of x that is 1 everywhere. dy is in shared memory anyway, so
+// the blocks of the first tile of columns sum it there (line_sums.h): nothing is read again, and no launch is
+// added. A column of its own would cost a whole tile of columns.
+//
 // Cost: 2 N Ho Wo K R S C FLOP; dy is read R S C / 128 times and x K / 128 times through L2; the parts are
-// written and read once, 8 bytes a weight and part. Where the shape suits it, an H100 takes
-// conv2d_wgrad_hopper.cu instead; C <= 3 or K <= 3 takes conv2d_narrow.cu. Not measured on a GPU yet.
+// written and read once, 8 bytes a weight and part. dbias: one mma more beside sixteen, in one of R S C / 128
+// blocks. Where the shape suits it, an H100 takes conv2d_wgrad_hopper.cu instead; C <= 3 or K <= 3 takes
+// conv2d_narrow.cu. Not measured on a GPU yet.
 #include "kernels/cuda/conv2d.h"
 
 #include "kernels/cuda/autotune.h"
@@ -19,66 +26,97 @@
 #include "kernels/cuda/conv2d_operands.h"
 #include "kernels/cuda/implicit_gemm.h"
 #include "kernels/cuda/tiling/candidates.h"
+#include "kernels/cuda/wgrad_target.h"
 
 namespace imago::IMAGO_CUDA_NAMESPACE {
 namespace {
 
-/// Eight neighbouring weights of output channel k: one part's sums, or dw itself where there is one part
-/// only.
+/// Eight neighbouring weights of output channel k, and the sums of dy.
 struct WgradOut {
-  float* dw;
-  float* parts;  // [parts, K, (R,S,C)], or null
-  float scale;
+  WgradTarget to;
   int lines, columns;  // K, R * S * C
   bool vector;
 
   __device__ __forceinline__ void operator()(int k, int column, float (&v)[8]) const {
-    const int64_t at = static_cast<int64_t>(k) * columns + column;
-    float* const to = parts ? parts + static_cast<int64_t>(blockIdx.z) * lines * columns + at : dw + at;
+    float* const at = to.dw_of(static_cast<int>(blockIdx.z)) + static_cast<int64_t>(k) * columns + column;
     const int count = min(8, columns - column);
-    if (!parts) {
+    if (!to.in_parts) {
 #pragma unroll
       for (int e = 0; e < 8; ++e)
-        if (e < count) v[e] = to[e] + scale * v[e];
+        if (e < count) v[e] = at[e] + to.scale * v[e];
     }
     if (vector) {
-      store8(to, v);
+      store8(at, v);
     } else {
 #pragma unroll
       for (int e = 0; e < 8; ++e)
-        if (e < count) to[e] = v[e];
+        if (e < count) at[e] = v[e];
     }
+  }
+  __device__ __forceinline__ bool wants_line_sums() const {
+    return to.dbias != nullptr;
+  }
+  __device__ __forceinline__ void line_sum(int k, float sum) const {
+    to.put_bias(static_cast<int>(blockIdx.z), k, sum);
   }
 };
 
-/// dw[i] += scale * sum over parts, first part first.
+/// dw[i] += scale * sum over parts, first part first; dbias alike, behind the weights.
 __global__ void __launch_bounds__(256)
-    add_parts(const float* parts, int count, int64_t weights, float scale, float* dw) {
-  for (int64_t i = int64_t{blockIdx.x} * 256 + threadIdx.x; i < weights; i += int64_t{gridDim.x} * 256) {
+    add_parts(const WgradTarget parts, int count, float* dw, float* dbias) {
+  const int64_t weights = parts.weights(), all = weights + (dbias ? parts.outputs : 0);
+  for (int64_t i = int64_t{blockIdx.x} * 256 + threadIdx.x; i < all; i += int64_t{gridDim.x} * 256) {
+    const bool weight = i < weights;
+    const int64_t stride = weight ? weights : parts.outputs;
+    const float* const from = weight ? parts.dw + i : parts.dbias + (i - weights);
+    float* const to = weight ? dw + i : dbias + (i - weights);
     float sum = 0;
 #pragma unroll 4
-    for (int part = 0; part < count; ++part) sum += parts[part * weights + i];
-    dw[i] += scale * sum;
+    for (int part = 0; part < count; ++part) sum += from[part * stride];
+    *to += parts.scale * sum;
   }
 }
 
-void add_parts_to(const Gpu& gpu, const float* partial, int parts, float scale, TensorRef dw) {
-  LaunchConfig config;
-  config.grid = static_cast<unsigned>(std::min<int64_t>((dw.numel() + 255) / 256, 16 * gpu.sms));
-  config.block = 256;
-  config.stream = gpu.stream;
-  launch(add_parts, config, partial, parts, dw.numel(), scale, dw.as<float>());
-}
+/// What is added to: dw [K,R,S,C] and dbias [K] or nothing.
+struct Gradients {
+  float *dw, *dbias;
+  Shape filter;
+
+  int64_t elements() const { return filter.numel() + (dbias ? filter[0] : 0); }
+  size_t bytes() const { return static_cast<size_t>(elements()) * sizeof(float); }
+  /// The same in other memory, for trials.
+  Gradients in(float* memory) const { return {memory, dbias ? memory + filter.numel() : nullptr, filter}; }
+
+  /// The gradients themselves, or the sums of `parts` in `memory`.
+  WgradTarget target(float scale, int parts = 0, float* memory = nullptr) const {
+    float* const biases = memory ? memory + parts * filter.numel() : nullptr;
+    return {memory ? memory : dw,
+            dbias && memory ? biases : dbias,
+            scale,
+            static_cast<int>(filter[0]),
+            static_cast<int>(filter.numel() / filter[0]),
+            memory != nullptr};
+  }
+  void add(const Gpu& gpu, const WgradTarget& parts, int count) const {
+    LaunchConfig config;
+    config.grid = static_cast<unsigned>(std::min<int64_t>(ceil_div(elements(), 256), 16 * gpu.sms));
+    config.block = 256;
+    config.stream = gpu.stream;
+    launch(add_parts, config, parts, count, dw, dbias);
+  }
+};
 
 }  // namespace
 
 void conv2d_wgrad(const Gpu& gpu, const Concat& x, ConstTensorRef dy, const Conv2dGeometry& g, float scale,
-                  TensorRef dw, Workspace& workspace) {
+                  TensorRef dw, TensorRef dbias, Workspace& workspace) {
   if (dw.numel() == 0 || dy.numel() == 0) return;
+  const Gradients gradients{dw.as<float>(), dbias.as<float>(), dw.shape};
   if (const int parts = narrow_wgrad_parts(gpu, x, dy, g, dw.shape)) {
-    auto* const partial = static_cast<float*>(workspace.get(dw.bytes() * static_cast<size_t>(parts)));
-    conv2d_wgrad_narrow(gpu, x, dy, g, dw.shape, partial, parts);
-    add_parts_to(gpu, partial, parts, scale, dw);
+    void* const memory = workspace.get(gradients.bytes() * static_cast<size_t>(parts));
+    const WgradTarget sums = gradients.target(scale, parts, static_cast<float*>(memory));
+    conv2d_wgrad_narrow(gpu, x, dy, g, dw.shape, sums, parts);
+    gradients.add(gpu, sums, parts);
     return;
   }
   dispatch_float(dy.dtype, "conv2d_wgrad", [&](auto element) {
@@ -93,26 +131,25 @@ void conv2d_wgrad(const Gpu& gpu, const Concat& x, ConstTensorRef dy, const Conv
     const auto candidates = [&] {
       return wgrad_candidates(gpu, hopper, vector, a.lines, b.lines, a.depth, kDepth<T>);
     };
-    // The parts, and behind them a dw for trials to add to.
+    // The parts' sums, and behind them gradients for trials to add to.
+    const auto copies = [](Choice c) { return c.parts > 1 ? c.parts : 0; };
     const auto bytes = [&](Choice c, Purpose purpose) {
-      return dw.bytes() * static_cast<size_t>((c.parts > 1 ? c.parts : 0) + (purpose == Purpose::kTrial));
+      return gradients.bytes() * static_cast<size_t>(copies(c) + (purpose == Purpose::kTrial));
     };
     const auto run = [&](Choice c, Purpose purpose, void* memory) {
-      float* const parts = c.parts > 1 ? static_cast<float*>(memory) : nullptr;
-      TensorRef to = dw;
-      if (purpose == Purpose::kTrial)
-        to.data = static_cast<unsigned char*>(memory) + bytes(c, Purpose::kResult);
+      float* const scratch = static_cast<float*>(memory);
+      const Gradients result =
+          purpose == Purpose::kTrial ? gradients.in(scratch + copies(c) * gradients.elements()) : gradients;
+      const WgradTarget to = c.parts > 1 ? result.target(scale, c.parts, scratch) : result.target(scale);
       if (c.kernel == Kernel::kWgmma128) {
         WgradTiling tiling = hopper.value();
         tiling.cut_into(c.parts);
-        conv2d_wgrad_hopper(gpu, x, dy, g, scale, to, parts, tiling);
+        conv2d_wgrad_hopper(gpu, x, dy, g, filter, to, tiling);
       } else {
         run_implicit_gemm(gpu, gemm_tiling(c.kernel, vector, a.lines, b.lines, a.depth, kDepth<T>, c.parts),
-                          a, b,
-                          WgradOut{to.as<float>(), parts, scale, a.lines, b.lines,
-                                   b.lines % 8 == 0 && (parts || aligned16(to.data))});
+                          a, b, WgradOut{to, a.lines, b.lines, b.lines % 8 == 0 && aligned16(to.dw)});
       }
-      if (parts) add_parts_to(gpu, parts, c.parts, scale, to);
+      if (to.in_parts) result.add(gpu, to, c.parts);
     };
     const ChoiceKey key(TunedOp::kConv2dWgrad, dy.dtype,
                         {in[0], in[1], in[2], in[3], x.channels() - in[3], filter[0], filter[1], filter[2],

@@ -1,8 +1,8 @@
-// The gradient of convolution by its weights, with stride 1, on Hopper's own instructions: the formula of
-// conv2d_wgrad.cu.
+// The gradients of convolution by its weights and bias, with stride 1, on Hopper's own instructions: the
+// formulas of conv2d_wgrad.cu.
 //
 // x [N,H,W,C] in one or two sources, every C a multiple of 64, dy [N,Ho,Wo,K], K a multiple of 8; bfloat16.
-// dw float32.
+// dw and dbias float32.
 //
 // The idea: a block owns 128 k's x three blocks of 64 columns of dw for one part of the pixels. wgmma takes
 // both operands as TMA brings them, channels contiguous and pixels below each other ("MN-major"). The three
@@ -11,9 +11,16 @@
 // of the picture. So one box feeds three taps, and the instruction is as wide as three separate boxes would
 // make it. For other filters the blocks are three boxes of channels.
 //
+// dbias is the sum of dy down the pixels. In blocks of the first columns, two warps of the warpgroup that has
+// only one thread busy, the one that loads, sum the boxes of dy on ordinary pipelines while the tensor cores
+// multiply them. A wgmma with eight columns of ones would have to read dy from shared memory once more, too
+// (a block of columns further along than the boxes of x cannot be part of the same instruction), and hold up
+// the tensor cores for those 16 cycles beside every 96.
+//
 // Cost, per block and 128 pixels of a 3x3 filter: 128 x 192 x 128 products, 1536 cycles of the tensor cores,
-// for 50 KiB from L2 (34 bytes a cycle) and 85 bytes of shared memory read a cycle. The parts are written and
-// read once, 8 bytes a weight and part. Not measured on a GPU yet; 50 to 70 % of 989 TFLOP/s expected.
+// for 50 KiB from L2 (34 bytes a cycle) and 85 bytes of shared memory read a cycle, 107 where dbias is summed,
+// in some 600 instructions of each of two warps. The parts are written and read once, 8 bytes a weight and
+// part. Not measured on a GPU yet; 50 to 70 % of 989 TFLOP/s expected.
 #include "kernels/cuda/conv2d_hopper.h"
 #include "kernels/cuda/hopper_pixels.h"
 
@@ -22,6 +29,7 @@ namespace {
 
 constexpr int kColumnBlocks = kWgradColumnBlocks, kOutputs = kWgradOutputs;
 constexpr int kConsumers = 2 * kWarpgroup;
+constexpr int kSummingWarps = 2;                           // 64 k's each
 constexpr int kAccumulators = kColumnBlocks * kBlock / 2;  // of a thread
 
 struct WgradPlan {
@@ -72,37 +80,74 @@ __device__ __forceinline__ void produce(const WgradPlan& plan, unsigned char* sh
   }
 }
 
-/// grid.x: tiles of columns x tiles of k's, k's first; grid.z: parts of the pixels. Warpgroup 0 loads, 1 and
-/// 2 multiply.
+/// One warp: dbias for 64 k's, from `first_output` on. A lane sums eight k's of every fourth pixel.
+template <int kPixels>
+__device__ __forceinline__ void sum_outputs(const WgradPlan& plan, const unsigned char* dy, uint64_t* full,
+                                            uint64_t* empty, int boxes, int first_output,
+                                            const WgradTarget& to) {
+  const int lane = static_cast<int>(threadIdx.x) % 32, chunk = lane % 8, first_pixel = lane / 8;
+  float sum[8] = {};
+  RingPosition p;
+  for (int box = 0; box < boxes; ++box, p.advance(plan.tiling.stages)) {
+    ptx::mbarrier_wait(full + p.slot, p.lap);
+    const unsigned char* const stage = dy + p.slot * plan.tiling.stage_bytes();
+#pragma unroll 4
+    for (int q = first_pixel; q < kPixels; q += 4) {
+      float v[8];
+      load8(reinterpret_cast<const __nv_bfloat16*>(stage + q * kRowBytes + ((chunk ^ (q & 7)) << 4)), v);
+#pragma unroll
+      for (int e = 0; e < 8; ++e) sum[e] += v[e];
+    }
+    __syncwarp();
+    if (lane == 0) ptx::mbarrier_arrive(empty + p.slot);
+  }
+#pragma unroll
+  for (int e = 0; e < 8; ++e) {
+    sum[e] += __shfl_xor_sync(0xffffffffu, sum[e], 8);
+    sum[e] += __shfl_xor_sync(0xffffffffu, sum[e], 16);
+  }
+  const int k = first_output + 8 * chunk;  // K is a multiple of eight
+  if (first_pixel != 0 || k >= plan.outputs) return;
+#pragma unroll
+  for (int e = 0; e < 8; ++e) to.put_bias(static_cast<int>(blockIdx.z), k + e, sum[e]);
+}
+
+/// grid.x: tiles of columns x tiles of k's, k's first; grid.z: parts of the pixels. Warpgroup 0 loads and sums
+/// dy, 1 and 2 multiply.
 template <int kPixels>  // of a box; a constant, because ptxas wants to see every wgmma of a group
 __global__ void __launch_bounds__(kConsumers + kWarpgroup, 1)
     conv2d_wgrad_wgmma(const __grid_constant__ TensorMap map_a, const __grid_constant__ TensorMap map_b,
-                       const __grid_constant__ TensorMap map_dy, const WgradPlan plan, const float scale,
-                       float* dw, float* partial) {
+                       const __grid_constant__ TensorMap map_dy, const WgradPlan plan, const WgradTarget to) {
 #if IMAGO_HAS_WGMMA
   IMAGO_DYNAMIC_SHARED(shared);
   uint64_t* const full = reinterpret_cast<uint64_t*>(shared + plan.tiling.stages * plan.tiling.stage_bytes());
   uint64_t* const empty = full + plan.tiling.stages;
+  int column_tile, output_tile;
+  plan.output_tiles.split(static_cast<int>(blockIdx.x), column_tile, output_tile);
+  const bool sums = to.dbias && column_tile == 0;
   if (threadIdx.x == 0) {
     for (int i = 0; i < plan.tiling.stages; ++i) {
       ptx::mbarrier_init(full + i, 1);
-      ptx::mbarrier_init(empty + i, kConsumers / 32);
+      ptx::mbarrier_init(empty + i, kConsumers / 32 + (sums ? kSummingWarps : 0));
     }
     ptx::fence_mbarrier_init();
   }
   __syncthreads();
 
-  int column_tile, output_tile;
-  plan.output_tiles.split(static_cast<int>(blockIdx.x), column_tile, output_tile);
   const Columns columns(plan, column_tile);
   const int part = static_cast<int>(blockIdx.z), begin = part * plan.tiling.boxes_per_part;
   const int end = min(begin + plan.tiling.boxes_per_part, static_cast<int>(plan.boxes.count));
   const int warpgroup = static_cast<int>(threadIdx.x) / kWarpgroup;
+  const int first_output = output_tile * kOutputs;
   if (warpgroup == 0) {
     ptx::registers_decrease<40>();
+    const int half =
+        static_cast<int>(threadIdx.x) / 32 - 1;  // of the k's, for the warps behind the loading one
     if (threadIdx.x == 0)
-      produce(plan, shared, full, empty, &map_a, &map_b, &map_dy, columns, output_tile * kOutputs, begin,
-              end);
+      produce(plan, shared, full, empty, &map_a, &map_b, &map_dy, columns, first_output, begin, end);
+    else if (sums && half >= 0 && half < kSummingWarps)
+      sum_outputs<kPixels>(plan, shared + half * plan.tiling.dy_bytes(), full, empty, end - begin,
+                           first_output + half * kBlock, to);
     return;
   }
 
@@ -133,7 +178,7 @@ __global__ void __launch_bounds__(kConsumers + kWarpgroup, 1)
   const int lane = static_cast<int>(threadIdx.x) % 32, warp = static_cast<int>(threadIdx.x) % kWarpgroup / 32;
   const int channels = plan.blocks * kBlock;
   const int64_t width = static_cast<int64_t>(plan.filter_height) * plan.filter_width * channels;
-  float* const to = partial ? partial + part * plan.outputs * width : dw;
+  float* const dw = to.dw_of(part);
 #pragma unroll
   for (int j = 0; j < kColumnBlocks * kBlock / 8; ++j) {
     const int i = j / 8;  // block of columns
@@ -142,12 +187,11 @@ __global__ void __launch_bounds__(kConsumers + kWarpgroup, 1)
     if (block >= plan.blocks) continue;
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
-      const int k = output_tile * kOutputs + (warpgroup - 1) * kBlock + 16 * warp + 8 * half + lane / 4;
+      const int k = first_output + (warpgroup - 1) * kBlock + 16 * warp + 8 * half + lane / 4;
       if (k >= plan.outputs) continue;
-      float* const at = to + k * width + tap * channels + block * kBlock + j % 8 * 8 + lane % 4 * 2;
-      const float v0 = sum[4 * j + 2 * half], v1 = sum[4 * j + 2 * half + 1];
-      at[0] = partial ? v0 : at[0] + scale * v0;
-      at[1] = partial ? v1 : at[1] + scale * v1;
+      float* const at = dw + k * width + tap * channels + block * kBlock + j % 8 * 8 + lane % 4 * 2;
+      to.put(at, sum[4 * j + 2 * half]);
+      to.put(at + 1, sum[4 * j + 2 * half + 1]);
     }
   }
 #endif
@@ -156,9 +200,8 @@ __global__ void __launch_bounds__(kConsumers + kWarpgroup, 1)
 }  // namespace
 
 void conv2d_wgrad_hopper(const Gpu& gpu, const Concat& x, ConstTensorRef dy, const Conv2dGeometry& g,
-                         float scale, TensorRef dw, float* partial, const WgradTiling& tiling) {
+                         const Shape& filter, const WgradTarget& to, const WgradTiling& tiling) {
   check(tiling.boxes.count < (int64_t{1} << 31), "convolution on CUDA: too many tiles");
-  const Shape& filter = dw.shape;  // [K,R,S,C]
   const WgradPlan plan{.tiling = tiling,
                        .boxes = PixelBoxes(tiling.boxes),
                        .filter_height = static_cast<int>(filter[1]),
@@ -181,7 +224,7 @@ void conv2d_wgrad_hopper(const Gpu& gpu, const Concat& x, ConstTensorRef dy, con
   const TensorMap map_a = pixel_map(x.a, plan.boxes), map_b = x.b ? pixel_map(x.b, plan.boxes) : map_a;
   const TensorMap map_dy = pixel_map(dy, dy_boxes);
   auto* const kernel = tiling.halo() ? conv2d_wgrad_wgmma<128> : conv2d_wgrad_wgmma<64>;
-  launch(kernel, config, map_a, map_b, map_dy, plan, scale, dw.as<float>(), partial);
+  launch(kernel, config, map_a, map_b, map_dy, plan, to);
 }
 
 }  // namespace imago::IMAGO_CUDA_NAMESPACE

@@ -160,12 +160,12 @@ void CudaBackend::conv2d_dgrad(ConstTensorRef dy, ConstTensorRef w, const Conv2d
   ops::conv2d_dgrad(gpu_, dy, w, geometry, scale, dx);
 }
 void CudaBackend::conv2d_wgrad(const Concat& x, ConstTensorRef dy, const Conv2dGeometry& geometry,
-                               float scale, TensorRef dw, Workspace& workspace) {
-  ops::conv2d_wgrad(gpu_, x, dy, geometry, scale, dw, workspace);
+                               float scale, TensorRef dw, TensorRef dbias, Workspace& workspace) {
+  ops::conv2d_wgrad(gpu_, x, dy, geometry, scale, dw, dbias, workspace);
 }
-void CudaBackend::bias_grad(ConstTensorRef dy, float scale, TensorRef dbias, TensorRef dper_image,
-                            Workspace& workspace) {
-  ops::bias_grad(gpu_, dy, scale, dbias, dper_image, workspace);
+void CudaBackend::per_image_bias_grad(ConstTensorRef dy, float scale, TensorRef dper_image,
+                                      Workspace& workspace) {
+  ops::per_image_bias_grad(gpu_, dy, scale, dper_image, workspace);
 }
 
 // ---- Normalisation ----

@@ -45,9 +45,9 @@ class CudaBackend : public Backend {
   void conv2d_dgrad(ConstTensorRef dy, ConstTensorRef w, const Conv2dGeometry& geometry, float scale,
                     const ConcatOut& dx, Workspace& workspace) override;
   void conv2d_wgrad(const Concat& x, ConstTensorRef dy, const Conv2dGeometry& geometry, float scale,
-                    TensorRef dw, Workspace& workspace) override;
-  void bias_grad(ConstTensorRef dy, float scale, TensorRef dbias, TensorRef dper_image,
-                 Workspace& workspace) override;
+                    TensorRef dw, TensorRef dbias, Workspace& workspace) override;
+  void per_image_bias_grad(ConstTensorRef dy, float scale, TensorRef dper_image,
+                           Workspace& workspace) override;
 
   void group_norm(const Concat& x, ConstTensorRef gamma, ConstTensorRef beta, ConstTensorRef scale_shift,
                   const GroupNormConfig& config, TensorRef y, TensorRef statistics,

@@ -14,9 +14,16 @@
 #pragma once
 
 #include "kernels/cuda/gpu.h"
+#include "kernels/cuda/line_sums.h"
 #include "kernels/cuda/tile_product.h"
 
 namespace imago::IMAGO_CUDA_NAMESPACE {
+
+/// An `Out` that may want the sums of A's lines along k, too: line_sum(m, sum).
+template <class Out>
+concept TakesLineSums = requires(const Out& out) {
+  out.wants_line_sums();
+};
 
 /// grid.x: tiles of C, neighbours along n first, because they share A. grid.z: parts of k, `depth` k's each.
 template <class Shape, bool kVector, class A, class B, class Out>
@@ -46,6 +53,12 @@ __global__ void __launch_bounds__(Shape::kThreads, gemm_blocks(sizeof(typename A
   };
 
   TileProduct<T, Shape, A::kKInner, B::kKInner> product(thread);
+  LineSums<T, Shape> sums(thread);
+  bool summing = false;
+  if constexpr (TakesLineSums<Out>) {
+    static_assert(!A::kKInner, "LineSums reads tiles with k outside");
+    summing = n0 == 0 && out.wants_line_sums();  // one tile of each row of tiles is enough
+  }
 #pragma unroll
   for (int step = 0; step < kStages - 1; ++step) load(step);
   for (int step = 0; step < steps; ++step) {
@@ -54,13 +67,20 @@ __global__ void __launch_bounds__(Shape::kThreads, gemm_blocks(sizeof(typename A
     load(step + kStages - 1);
     product.multiply(ring_a + step % kStages * LoaderA::Tile::kBytes,
                      ring_b + step % kStages * LoaderB::Tile::kBytes);
+    if (summing) sums.add(ring_a + step % kStages * LoaderA::Tile::kBytes);
+  }
+  if constexpr (TakesLineSums<Out>) {
+    if (summing)
+      sums.for_each([&](int row, float sum) {
+        if (m0 + row < out.lines) out.line_sum(m0 + row, sum);
+      });
   }
 
   __syncthreads();  // the ring becomes the tile of results
   float* const result = reinterpret_cast<float*>(shared);
   product.store(result);
   __syncthreads();
-  constexpr int kRow = Shape::kN / 8;  // threads a row
+  constexpr int kRow = Shape::kN / 8;   // threads a row
 #pragma unroll(sizeof(T) == 4 ? 2 : 4)  // what the epilogue reads, in float32 twice the registers
   for (int id = thread; id < Shape::kM * kRow; id += Shape::kThreads) {
     const int row = id / kRow, column = id % kRow * 8;

@@ -23,6 +23,15 @@ class TileProduct;
 
 // ---- bfloat16: mma.sync m16n8k16, fragments by ldmatrix ----
 
+/// A's fragment of lines m.. and k's k.., from a tile with k outside: transposed on the way.
+template <int kM>
+__device__ __forceinline__ void load_transposed_a(uint32_t (&f)[4], const unsigned char* tile, int lane,
+                                                  int m, int k) {
+  const int high = lane >> 4, odd = (lane >> 3) & 1;
+  ptx::ldmatrix_x4<true>(
+      f, tile + KOuterTile<__nv_bfloat16, kM>::offset(k + (lane & 7) + 8 * high, m / 8 + odd));
+}
+
 template <class Shape, bool kAInner, bool kBInner>
 class TileProduct<__nv_bfloat16, Shape, kAInner, kBInner> {
   using T = __nv_bfloat16;
@@ -73,13 +82,11 @@ class TileProduct<__nv_bfloat16, Shape, kAInner, kBInner> {
   // them in the order (m lo, k lo), (m hi, k lo), (m lo, k hi), (m hi, k hi); a pair of B's fragments (n lo,
   // k lo), (n lo, k hi), (n hi, k lo), (n hi, k hi). Tiles with k outside are transposed on the way.
   __device__ __forceinline__ void load_a(uint32_t (&f)[4], const unsigned char* tile, int m, int k) const {
-    const int low = lane_ & 15, high = lane_ >> 4, odd = (lane_ >> 3) & 1;
-    if constexpr (kAInner) {
-      ptx::ldmatrix_x4<false>(f, tile + KInnerTile<T, Shape::kM>::offset(m + low, k / 8 + high));
-    } else {
-      ptx::ldmatrix_x4<true>(
-          f, tile + KOuterTile<T, Shape::kM>::offset(k + (lane_ & 7) + 8 * high, m / 8 + odd));
-    }
+    if constexpr (kAInner)
+      ptx::ldmatrix_x4<false>(
+          f, tile + KInnerTile<T, Shape::kM>::offset(m + (lane_ & 15), k / 8 + (lane_ >> 4)));
+    else
+      load_transposed_a<Shape::kM>(f, tile, lane_, m, k);
   }
   __device__ __forceinline__ void load_b(uint32_t (&f)[4], const unsigned char* tile, int n, int k) const {
     const int high = lane_ >> 4, odd = (lane_ >> 3) & 1;

@@ -93,11 +93,12 @@ class PlanBackend : public Backend {
     count("conv2d_dgrad", conv2d_flops(pixels_of(dy), w), once(dy), once(w), once(dx));
   }
   void conv2d_wgrad(const Concat& x, ConstTensorRef dy, const Conv2dGeometry&, float, TensorRef dw,
-                    Workspace&) override {
-    count("conv2d_wgrad", conv2d_flops(pixels_of(dy), dw), once(x), once(dy), twice(dw));
+                    TensorRef dbias, Workspace&) override {
+    const int64_t sums = dbias ? dy.numel() : 0;
+    count("conv2d_wgrad", conv2d_flops(pixels_of(dy), dw) + sums, once(x), once(dy), twice(dw), twice(dbias));
   }
-  void bias_grad(ConstTensorRef dy, float, TensorRef dbias, TensorRef dper_image, Workspace&) override {
-    count("bias_grad", dy.numel(), once(dy), twice(dbias), once(dper_image));
+  void per_image_bias_grad(ConstTensorRef dy, float, TensorRef dper_image, Workspace&) override {
+    count("per_image_bias_grad", dy.numel(), once(dy), once(dper_image));
   }
 
   void group_norm(const Concat& x, ConstTensorRef gamma, ConstTensorRef beta, ConstTensorRef scale_shift,

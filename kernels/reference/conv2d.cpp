@@ -126,20 +126,12 @@ void weight_gradient(const Concat& x_ref, const T* dy, const Sizes& z, const Con
   }
 }
 
-// dbias[k] += scale * sum_{n,p} dy[n,p,k],  dper_image[n,k] = scale * sum_p dy[n,p,k]
+/// sum_p dy[p,k]
 template <class T>
-void bias_gradients(const T* dy, int64_t pictures, int64_t pixels, int64_t channels, double scale,
-                    VectorOf<T>* dbias, T* dper_image) {
-  for (int64_t k = 0; k < channels; ++k) {
-    double total = 0;
-    for (int64_t n = 0; n < pictures; ++n) {
-      double sum = 0;
-      for (int64_t p = 0; p < pixels; ++p) sum += dy[(n * pixels + p) * channels + k];
-      if (dper_image) dper_image[n * channels + k] = static_cast<T>(scale * sum);
-      total += sum;
-    }
-    if (dbias) dbias[k] = static_cast<VectorOf<T>>(dbias[k] + scale * total);
-  }
+double sum_of_pixels(const T* dy, int64_t pixels, int64_t channels, int64_t k) {
+  double sum = 0;
+  for (int64_t p = 0; p < pixels; ++p) sum += dy[p * channels + k];
+  return sum;
 }
 
 }  // namespace
@@ -159,20 +151,27 @@ void ReferenceBackend::conv2d_dgrad(ConstTensorRef dy, ConstTensorRef w, const C
 }
 
 void ReferenceBackend::conv2d_wgrad(const Concat& x, ConstTensorRef dy, const Conv2dGeometry& geometry,
-                                    float scale, TensorRef dw, Workspace&) {
+                                    float scale, TensorRef dw, TensorRef dbias, Workspace&) {
   const Sizes sizes(x.a.shape, x.channels(), dw.shape, geometry);
   dispatch("conv2d_wgrad", dy.dtype, [&]<class T>() {
-    weight_gradient<T>(x, dy.as<T>(), sizes, geometry, scale, dw.as<VectorOf<T>>());
+    using Vector = VectorOf<T>;
+    weight_gradient<T>(x, dy.as<T>(), sizes, geometry, scale, dw.as<Vector>());
+    const int64_t pixels = sizes.n * sizes.out_h * sizes.out_w;
+    for (int64_t k = 0; dbias && k < sizes.k; ++k) {
+      Vector& sum = dbias.as<Vector>()[k];
+      sum = static_cast<Vector>(sum + scale * sum_of_pixels(dy.as<T>(), pixels, sizes.k, k));
+    }
   });
 }
 
-void ReferenceBackend::bias_grad(ConstTensorRef dy, float scale, TensorRef dbias, TensorRef dper_image,
-                                 Workspace&) {
+void ReferenceBackend::per_image_bias_grad(ConstTensorRef dy, float scale, TensorRef dper_image, Workspace&) {
   const int64_t pictures = dy.shape[0], channels = dy.shape[-1];
-  const int64_t pixels = dy.numel() / (pictures * channels);
-  dispatch("bias_grad", dy.dtype, [&]<class T>() {
-    bias_gradients<T>(dy.as<T>(), pictures, pixels, channels, scale, dbias.as<VectorOf<T>>(),
-                      dper_image.as<T>());
+  const int64_t picture = dy.numel() / pictures;  // elements
+  dispatch("per_image_bias_grad", dy.dtype, [&]<class T>() {
+    for (int64_t n = 0; n < pictures; ++n)
+      for (int64_t k = 0; k < channels; ++k)
+        dper_image.as<T>()[n * channels + k] =
+            static_cast<T>(scale * sum_of_pixels(dy.as<T>() + n * picture, picture / channels, channels, k));
   });
 }
 

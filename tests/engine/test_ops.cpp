@@ -107,6 +107,9 @@ TEST(Ops, ShapeErrorsSayWhatWasExpected) {
   const Tensor x = random_leaf({1, 4, 4, 3}, 1);
   const Parameter w = random_parameter({2, 3, 3, 4}, 2);
   EXPECT_THROW(conv2d(x, {}, w, nullptr, {Conv2dGeometry::same(3), {}, {}}), Error);
+  Parameter frozen = random_parameter({2, 3, 3, 3}, 2), b = random_parameter({2}, 3);
+  frozen.value = frozen.value.detach();  // the gradients of weight and bias are one operation
+  EXPECT_THROW(conv2d(x, {}, frozen, &b, {Conv2dGeometry::same(3), {}, {}}), Error);
   EXPECT_THROW(add(x, random_leaf({1, 4, 4, 2}, 3)), Error);
   EXPECT_THROW(attention(x, x, x, 1, 1), Error);
   EXPECT_THROW(avg_pool2x(random_leaf({1, 3, 4, 1}, 4)), Error);

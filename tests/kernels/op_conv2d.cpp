@@ -1,4 +1,4 @@
-// Rows of the op table: conv2d, conv2d_dgrad, conv2d_wgrad, bias_grad.
+// Rows of the op table: conv2d, conv2d_dgrad, conv2d_wgrad, per_image_bias_grad.
 #include <cmath>
 
 #include "tests/kernels/op_table.h"
@@ -150,65 +150,65 @@ OpRow conv2d_dgrad_row() {
   return row;
 }
 
-// A weight is used at every output pixel of every picture; the sum is added to what was there.
+// A sum of `length` products, scaled and added to what was there.
+Tolerance gradient_tolerance(double length, float scale) {
+  return scale * sum_of(length) + roundings(3, kLargest * (std::sqrt(length) + 1));
+}
+
+// A weight is used at every output pixel of every picture, as the bias is. Every convolution with dbias and without.
 OpRow conv2d_wgrad_row() {
   OpRow row{.op = "conv2d_wgrad", .library = true};
-  for (const Conv& z : convolutions()) {
-    const auto run = [=](Bench& b) {
-      const double length = static_cast<double>(z.n * z.out_h() * z.out_w());
-      const Tolerance tolerance = z.scale * sum_of(length) + roundings(3, kLargest * (std::sqrt(length) + 1));
-      const Concat x = source(b, z);
-      const TensorRef dy = b.input("dy", z.out()), dw = b.added_to("dw", z.weights(), tolerance);
-      b.backend().conv2d_wgrad(x, dy, z.geometry, z.scale, dw, b.workspace());
-    };
-    row.cases.push_back({.name = z.name(), .run = run, .small = z.is_small(), .forward = [=](Bench& b) {
-                           run_conv2d(b, z);
-                         }});
-  }
+  for (Conv z : convolutions())
+    for (const bool bias : {false, true}) {
+      z.bias = bias;
+      const auto run = [=](Bench& b) {
+        const Tolerance tolerance =
+            gradient_tolerance(static_cast<double>(z.n * z.out_h() * z.out_w()), z.scale);
+        const Concat x = source(b, z);
+        const TensorRef dy = b.input("dy", z.out()), dw = b.added_to("dw", z.weights(), tolerance);
+        const TensorRef dbias = z.bias ? b.added_to("dbias", {z.k}, tolerance) : TensorRef();
+        b.backend().conv2d_wgrad(x, dy, z.geometry, z.scale, dw, dbias, b.workspace());
+      };
+      row.cases.push_back({.name = z.name(), .run = run, .small = z.is_small(), .forward = [=](Bench& b) {
+                             run_conv2d(b, z);
+                           }});
+    }
   return row;
 }
 
-struct BiasGrad {
+struct PerImageBias {
   Shape dy;
-  bool bias, per_image;
   float scale;
 };
 
 // The differentiated operation is a 1x1 convolution with that bias.
-void run_biased(Bench& b, const BiasGrad& z) {
+void run_biased(Bench& b, const PerImageBias& z) {
   const int64_t n = z.dy[0], k = z.dy[-1], pixels = z.dy.numel() / (n * k);
   const TensorRef x = b.input("x", {n, pixels, 1, 2}), w = b.input("w", {k, 1, 1, 2});
-  const Conv2dEpilogue epilogue{b.input("bias", {k}, b.vectors()), b.input("per_image", {n, k}), {}, z.scale};
+  const Conv2dEpilogue epilogue{{}, b.input("per_image", {n, k}), {}, z.scale};
   b.backend().conv2d({x}, w, {}, epilogue, b.output("y", {n, pixels, 1, k}), b.workspace());
 }
 
-OpRow bias_grad_row() {
-  OpRow row{.op = "bias_grad"};
-  for (const BiasGrad& z : std::vector<BiasGrad>{{{2, 8, 8, 32}, true, true, 1},
-                                                 {{3, 5, 7, 13}, true, false, 0.70710678f},
-                                                 {{3, 5, 7, 13}, false, true, 0.5f},
-                                                 {{4, 17, 24}, true, true, 1},
-                                                 {{1, 1, 1}, true, true, 1},
-                                                 {{1, 1000, 130}, true, false, 1},
-                                                 {{33, 9, 3}, true, true, 0.5f},
-                                                 {{2, 64, 64, 8}, true, true, 1}}) {
+OpRow per_image_bias_grad_row() {
+  OpRow row{.op = "per_image_bias_grad"};
+  for (const PerImageBias& z : std::vector<PerImageBias>{{{2, 8, 8, 32}, 1},
+                                                         {{3, 5, 7, 13}, 0.70710678f},
+                                                         {{4, 17, 24}, 0.5f},
+                                                         {{1, 1, 1}, 1},
+                                                         {{1, 1000, 130}, 1},
+                                                         {{33, 9, 3}, 0.5f},
+                                                         {{2, 64, 64, 8}, 1}}) {
     const auto run = [=](Bench& b) {
       const int64_t n = z.dy[0], k = z.dy[-1];
-      const double pixels = static_cast<double>(z.dy.numel() / (n * k));
-      const auto tolerance = [&](double length) {
-        return z.scale * sum_of(length) + roundings(3, kLargest * (std::sqrt(length) + 1));
-      };
+      const Tolerance tolerance = gradient_tolerance(static_cast<double>(z.dy.numel() / (n * k)), z.scale);
       const TensorRef dy = b.input("dy", z.dy);
-      const TensorRef dbias = z.bias ? b.added_to("dbias", {k}, tolerance(n * pixels)) : TensorRef();
-      const TensorRef dper_image =
-          z.per_image ? b.output("dper_image", {n, k}, tolerance(pixels)) : TensorRef();
-      b.backend().bias_grad(dy, z.scale, dbias, dper_image, b.workspace());
+      const TensorRef dper_image = b.output("dper_image", {n, k}, tolerance);
+      b.backend().per_image_bias_grad(dy, z.scale, dper_image, b.workspace());
     };
     row.cases.push_back(
-        {.name = z.dy.to_string() + (z.bias ? " bias" : "") + (z.per_image ? " per-image" : ""),
-         .run = run,
-         .small = z.dy.numel() <= 5000,
-         .forward = [=](Bench& b) { run_biased(b, z); }});
+        {.name = z.dy.to_string(), .run = run, .small = z.dy.numel() <= 5000, .forward = [=](Bench& b) {
+           run_biased(b, z);
+         }});
   }
   return row;
 }
@@ -216,7 +216,7 @@ OpRow bias_grad_row() {
 }  // namespace
 
 std::vector<OpRow> conv2d_rows() {
-  return {conv2d_row(), conv2d_dgrad_row(), conv2d_wgrad_row(), bias_grad_row()};
+  return {conv2d_row(), conv2d_dgrad_row(), conv2d_wgrad_row(), per_image_bias_grad_row()};
 }
 
 }  // namespace imago::test

@@ -37,12 +37,19 @@ TEST_F(PlanBackendTest, Convolution) {
   EXPECT_EQ(of("conv2d").bytes, 2 * activations + weights);
   plan_.conv2d_dgrad(y, w, g, 1, {x}, workspace_);
   EXPECT_EQ(of("conv2d_dgrad").flops, flops);
-  plan_.conv2d_wgrad({x}, y, g, 1, dw, workspace_);
+  plan_.conv2d_wgrad({x}, y, g, 1, dw, {}, workspace_);
   EXPECT_EQ(of("conv2d_wgrad").flops, flops);
   EXPECT_EQ(of("conv2d_wgrad").bytes, 2 * activations + 2 * 2 * weights);  // float32, read and written
 
   EXPECT_EQ(plan_counts().total.flops, 3 * flops);
   EXPECT_EQ(plan_counts().total.launches, 3);
+
+  plan_.conv2d_wgrad({x}, y, g, 1, dw, tensor({128}), workspace_);  // the bias's: one addition for every dy
+  EXPECT_EQ(of("conv2d_wgrad").flops, 2 * flops + activations / 2);
+  EXPECT_EQ(of("conv2d_wgrad").bytes, 2 * (2 * activations + 2 * 2 * weights) + 2 * 4 * 128);
+  plan_.per_image_bias_grad(y, 1, tensor({128, 128}, bf), workspace_);
+  EXPECT_EQ(of("per_image_bias_grad").flops, activations / 2);
+  EXPECT_EQ(of("per_image_bias_grad").bytes, activations + 2 * 128 * 128);
   EXPECT_EQ(of("conv2d").launches, 1);
 }
 

@@ -13,7 +13,7 @@ constexpr int kUpdateElements = 4;  // of a thread in adamw: more would spill re
 constexpr int kEmbeddingThreads = 128;
 constexpr int kNormPieces = 1024;  // blocks of the gradient norm: a few waves on any GPU
 
-/// bias_grad: a block sums one slab of one picture's pixels for 256 channels.
+/// per_image_bias_grad: a block sums one slab of one picture's pixels for 256 channels.
 struct BiasSlabs {
   static constexpr int kChannels = 256;
   int64_t groups;       // of 256 channels

@@ -1,13 +1,11 @@
-// The gradients of convolution by its biases: dbias[k] += scale * sum_{n,p} dy[n,p,k];
-//                                             dper_image[n,k] = scale * sum_p dy[n,p,k].
+// The gradient of convolution by its per-image bias, the time embedding: dper_image[n,k] = scale * sum_p dy[n,p,k].
 //
-// dy [N,P,K] or [N,H,W,K] float32 or bfloat16; dbias [K] float32; dper_image [N,K] as dy. Either may be
-// absent.
+// dy [N,P,K] or [N,H,W,K] float32 or bfloat16; dper_image [N,K] as dy.
 //
 // The idea: sums of columns in two steps. A block sums one slab of one picture's pixels for 32 groups of
 // eight channels: a warp reads sixteen bytes a lane along the channels, eight warps take every eighth pixel
-// and meet in shared memory. The second kernel adds the slabs, then the pictures, in order: no atomics, the
-// same bits every time.
+// and meet in shared memory. The second kernel adds the slabs in order: no atomics, the same bits every time.
+// (The gradient by the ordinary bias needs no pass over dy: it comes out of conv2d_wgrad.)
 //
 // Cost: reads dy once (memory-bound: bytes / 3 TB/s on an H100). Not measured on a GPU yet.
 #include "kernels/cuda/conv2d.h"
@@ -65,39 +63,21 @@ __global__ void __launch_bounds__(256)
   dper_image[static_cast<int64_t>(n) * channels + k] = from_float<T>(scale * sum);
 }
 
-/// dbias[k] += scale * sum over rows: 8 warps take every eighth row of 32 channels. grid: K / 32.
-__global__ void __launch_bounds__(256)
-    sum_batch(const float* rows, int count, int channels, float scale, float* dbias) {
-  IMAGO_SHARED(float, sums, [kWarps][32]);
-  const int lane = static_cast<int>(threadIdx.x) % 32, warp = static_cast<int>(threadIdx.x) / 32;
-  const int k = static_cast<int>(blockIdx.x) * 32 + lane;
-  float sum = 0;
-  if (k < channels)
-    for (int row = warp; row < count; row += kWarps) sum += rows[static_cast<int64_t>(row) * channels + k];
-  sums[warp][lane] = sum;
-  __syncthreads();
-  if (warp != 0 || k >= channels) return;
-  float total = 0;
-#pragma unroll
-  for (int w = 0; w < kWarps; ++w) total += sums[w][lane];
-  dbias[k] += scale * total;
-}
-
 }  // namespace
 
-void bias_grad(const Gpu& gpu, ConstTensorRef dy, float scale, TensorRef dbias, TensorRef dper_image,
-               Workspace& workspace) {
+void per_image_bias_grad(const Gpu& gpu, ConstTensorRef dy, float scale, TensorRef dper_image,
+                         Workspace& workspace) {
   const int64_t images = dy.shape[0], channels = dy.shape[-1];
-  if (images * channels == 0 || !(dbias || dper_image)) return;
+  if (images * channels == 0) return;
   const int64_t pixels = dy.numel() / (images * channels);
-  check(pixels < (1 << 30) && channels < (1 << 30) && images < 65536, "bias_grad on CUDA: shape ",
+  check(pixels < (1 << 30) && channels < (1 << 30) && images < 65536, "per_image_bias_grad on CUDA: shape ",
         dy.shape.to_string(), " is too large");
   const BiasSlabs cut(gpu, images, pixels, channels);
   const bool vector = channels % 8 == 0 && aligned16(dy.data);
   float* const partial =
       static_cast<float*>(workspace.get(static_cast<size_t>(images * cut.slabs * channels) * 4));
 
-  dispatch_float(dy.dtype, "bias_grad", [&](auto element) {
+  dispatch_float(dy.dtype, "per_image_bias_grad", [&](auto element) {
     using T = decltype(element);
     auto config = [&](int64_t x, int64_t y, int64_t z) {
       LaunchConfig c;
@@ -109,12 +89,8 @@ void bias_grad(const Gpu& gpu, ConstTensorRef dy, float scale, TensorRef dbias, 
     const int p = static_cast<int>(pixels), k = static_cast<int>(channels), s = static_cast<int>(cut.slabs);
     launch(sum_slabs<T>, config(cut.slabs, cut.groups, images), dy.as<T>(), p, k, static_cast<int>(cut.slab),
            vector, partial);
-    if (dper_image)
-      launch(sum_images<T>, config(ceil_div(channels, 256), images, 1), partial, s, k, scale,
-             dper_image.as<T>());
-    if (dbias)
-      launch(sum_batch, config(ceil_div(channels, 32), 1, 1), partial, static_cast<int>(images * cut.slabs),
-             k, scale, dbias.as<float>());
+    launch(sum_images<T>, config(ceil_div(channels, 256), images, 1), partial, s, k, scale,
+           dper_image.as<T>());
   });
 }
 
