@@ -68,12 +68,14 @@ std::vector<Launch> group_norm_launches(const GpuModel& gpu, const RecordedOpera
   for (Launch& k : launches) k.in_flight = chunk_loads * (backward ? 2 : 1);
   launches.back().useful_bytes = bytes;
 
-  if (backward) {  // one thread a channel adds over the pictures: a chain of loads, one after the other
+  if (backward) {  // sums over pictures: chains of loads, one after the other
+    const auto chain = static_cast<double>(ceil_div(o.x.a.shape[0], kParameterRows) * s.chunks);
     Launch k;
     k.name = "group_norm_parameters";
-    k.blocks = ceil_div(s.channels, kSlabThreads);
-    k.threads = kSlabThreads;
-    k.serial_cycles = cycles(gpu, gpu.l2_latency) * double(o.x.a.shape[0]) * s.chunks;
+    k.blocks = ceil_div(s.channels, kParameterChannels);
+    k.threads = kParameterThreads;
+    k.resident = gpu.threads_per_sm / k.threads;
+    k.serial_cycles = cycles(gpu, gpu.l2_latency) * chain;
     k.l2_bytes = sums;
     launches.push_back(k);
   }

@@ -54,6 +54,7 @@ const std::vector<Norm>& norms() {
       {"far from zero, large", {1, 24, 24}, 24, 8, 2, false, false, 100},
       {"another eps", {2, 4, 4}, 16, 0, 4, true, false, 0, 1e-6f},
       {"many channels", {1, 2, 3}, 640, 320, 32, true, false},
+      {"many pictures", {70, 1, 2}, 34, 0, 1, true, true},
   };
   return all;
 }
