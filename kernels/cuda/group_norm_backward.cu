@@ -2,10 +2,10 @@
 // shift and dh = dy activation'(h), everything follows from two sums per picture and channel,
 //   A[n,c] = sum_p dh,   B[n,c] = sum_p dh xhat:
 //   dshift = A, dscale = gamma B + beta A, dbeta += sum_n (1 + scale) A, dgamma += sum_n (1 + scale) B, and
-//   with S = sum over a group's channels of gamma (1 + scale) A, Q the same of B, M elements a group: dx =
-//   rstd (gamma (1 + scale) dh - S / M - xhat Q / M).
+//   with S = sum over a group's channels of gamma (1 + scale) A, Q the same of B, M elements a group:
+//   dx = so_far + rstd (gamma (1 + scale) dh - S / M - xhat Q / M).
 //
-// x [N,P,C] and dx in one or two sources, dy [N,P,C], statistics [N,G,2], scale_shift [N,2C].
+// x [N,P,C], dx and so_far in one or two sources, dy [N,P,C], statistics [N,G,2], scale_shift [N,2C].
 //
 // The idea: as forward, a block that holds all pixels of its groups reads x and dy twice, the second time
 // from L1/L2, and recomputes xhat and dh instead of storing them. With chunks, a first launch leaves the
@@ -27,6 +27,7 @@ template <class T>
 struct Backward {
   Slabs s;
   Sides<const T> x;
+  Sides<const T> so_far;  // sources may be null
   Sides<T> dx;
   const T* dy;
   const float *gamma, *beta, *statistics;
@@ -114,16 +115,20 @@ __device__ __forceinline__ void data_gradient(const Backward<T>& b, const Place&
   __syncthreads();
   for (int c = at.first_channel + at.column * kWidth; c < at.end_channel; c += s.columns * kWidth) {
     const Channels<kWidth, T> known(b, at.picture, c);
-    const Column<T> dx = b.dx.column(static_cast<int64_t>(at.picture) * s.pixels, c);
+    const int64_t first = static_cast<int64_t>(at.picture) * s.pixels;
+    const Column<T> dx = b.dx.column(first, c);
+    const bool adds = b.so_far.has(c);
+    const Column<const T> so_far = adds ? b.so_far.column(first, c) : Column<const T>{};
     for (int p = at.first_pixel + at.row; p < at.end_pixel; p += s.rows) {
-      float dh[kWidth], xhat[kWidth];
+      float dh[kWidth], xhat[kWidth], sum[kWidth] = {};
       known.read(p, b.silu, dh, xhat);
+      if (adds) load_width<kWidth>(so_far.at(p), sum);
 #pragma unroll
       for (int e = 0; e < kWidth; ++e) {
         const int g = (c + e - at.first_channel) / s.per_group;
-        dh[e] = known.rstd[e] * (known.gain[e] * dh[e] - mean_s[g] - xhat[e] * mean_q[g]);
+        sum[e] += known.rstd[e] * (known.gain[e] * dh[e] - mean_s[g] - xhat[e] * mean_q[g]);
       }
-      store_width<kWidth>(dx.at(p), dh);
+      store_width<kWidth>(dx.at(p), sum);
     }
   }
 }
@@ -202,7 +207,7 @@ __global__ void __launch_bounds__(kParameterThreads)
   rows[first][lane] = sum;
   __syncthreads();
   if (first > 0 || !inside) return;
-#pragma unroll
+#pragma unroll 4
   for (int r = 1; r < kParameterRows; ++r) {
     sum.x += rows[r][lane].x;
     sum.y += rows[r][lane].y;
@@ -228,10 +233,11 @@ void launch_backward(const Gpu& gpu, const Backward<T>& b, int64_t pictures) {
 
 void group_norm_backward(const Gpu& gpu, ConstTensorRef dy, const Concat& x, ConstTensorRef gamma,
                          ConstTensorRef beta, ConstTensorRef scale_shift, ConstTensorRef statistics,
-                         const GroupNormConfig& config, const ConcatOut& dx, TensorRef dgamma,
-                         TensorRef dbeta, TensorRef dscale_shift, Workspace& workspace) {
+                         const GroupNormConfig& config, const Concat& so_far, const ConcatOut& dx,
+                         TensorRef dgamma, TensorRef dbeta, TensorRef dscale_shift, Workspace& workspace) {
   if (dy.numel() == 0) return;
-  const bool eights = in_eights(x) && in_eights(dx) && aligned16(dy.data);
+  const bool eights = in_eights(x) && in_eights(dx) && aligned16(dy.data) && aligned16(so_far.a.data) &&
+                      aligned16(so_far.b.data);
   const int width = eights ? 8 : 1;
   const int64_t pictures = dy.shape[0], channels = x.channels(), second_source = channels - x.a.shape[-1];
   const auto candidates = [&] {
@@ -245,6 +251,7 @@ void group_norm_backward(const Gpu& gpu, ConstTensorRef dy, const Concat& x, Con
     const auto run = [&](Choice c, Purpose purpose, void* sums) {
       const Backward<T> b{Slabs(x.a.shape, second_source, config.groups, width, c),
                           x,
+                          {so_far, dx},
                           dx,
                           dy.as<T>(),
                           gamma.as<float>(),
@@ -262,8 +269,9 @@ void group_norm_backward(const Gpu& gpu, ConstTensorRef dy, const Concat& x, Con
              b, static_cast<int>(pictures), adds ? dgamma.as<float>() : nullptr,
              adds ? dbeta.as<float>() : nullptr, dscale_shift.as<T>());
     };
-    run_fastest(gpu, group_norm_key(TunedOp::kGroupNormBackward, x, config, scale_shift, eights), workspace,
-                candidates, bytes, run);
+    const ChoiceKey key =
+        group_norm_key(TunedOp::kGroupNormBackward, x, config, scale_shift, eights, sources_there(so_far));
+    run_fastest(gpu, key, workspace, candidates, bytes, run);
   });
 }
 

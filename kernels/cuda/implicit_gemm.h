@@ -60,7 +60,7 @@ __global__ void __launch_bounds__(Shape::kThreads, gemm_blocks(sizeof(typename A
   float* const result = reinterpret_cast<float*>(shared);
   product.store(result);
   __syncthreads();
-  constexpr int kRow = Shape::kN / 8;  // threads a row
+  constexpr int kRow = Shape::kN / 8;   // threads a row
 #pragma unroll(sizeof(T) == 4 ? 2 : 4)  // what the epilogue reads, in float32 twice the registers
   for (int id = thread; id < Shape::kM * kRow; id += Shape::kThreads) {
     const int row = id / kRow, column = id % kRow * 8;
