@@ -112,7 +112,7 @@ void add_conv(const ConvCase& c, DType type) {
   add("conv2d_dgrad" + shape, c.ca == 3 ? 0 : c.count, flops, [=](Operands& o) -> Call {
     const TensorRef a = source(o, c.ca), b = source(o, c.cb), w = o.make(weights, type),
                     dy = o.make(result, type);
-    return [=](Backend& backend, Workspace& ws) { backend.conv2d_dgrad(dy, w, g, 1, {a, b}, ws); };
+    return [=](Backend& backend, Workspace& ws) { backend.conv2d_dgrad(dy, w, g, 1, {}, {a, b}, ws); };
   });
   add("conv2d_wgrad" + shape, c.count, flops, [=](Operands& o) -> Call {
     const TensorRef a = source(o, c.ca), b = source(o, c.cb), dy = o.make(result, type);
@@ -152,7 +152,7 @@ void add_group_norm(int64_t size, int64_t ca, int64_t cb, bool silu, double coun
   add("group_norm_backward" + shape, count, 0, [=](Operands& o) -> Call {
     const Tensors t = make(o), d = make(o);
     return [=](Backend& backend, Workspace& ws) {
-      backend.group_norm_backward(t.y, {t.a, t.b}, t.gamma, t.beta, {}, t.statistics, config, {d.a, d.b},
+      backend.group_norm_backward(t.y, {t.a, t.b}, t.gamma, t.beta, {}, t.statistics, config, {}, {d.a, d.b},
                                   d.gamma, d.beta, {}, ws);
     };
   });

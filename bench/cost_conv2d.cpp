@@ -55,7 +55,7 @@ Launch hopper_launch(const GpuModel& gpu, const HopperTiling& t, const RecordedO
   k.start_cycles = assumed::kHopperFill;
   k.serial_cycles = direct_epilogue(results);
   k.memory_bytes = k.useful_bytes = static_cast<double>(o.bytes);
-  k.l2_bytes = tiles * (steps * loaded + results * kTensorShared);
+  k.l2_bytes = tiles * (steps * loaded + results * kTensorShared) + bytes_of(o.operation.so_far);
   k.useful_flops = static_cast<double>(o.flops);
   return k;
 }
@@ -100,7 +100,8 @@ Launch gemm_launch(const GpuModel& gpu, const GemmTiling& t, const RecordedOpera
   k.serial_cycles = assumed::kGemmFill + steps * std::max(0.0, assumed::kGemmStep - step);
   k.useful_flops = share * static_cast<double>(o.flops);
   k.memory_bytes = k.useful_bytes = share * static_cast<double>(o.bytes);
-  k.l2_bytes = static_cast<double>(k.blocks) * (steps * loaded + m * n * bytes);
+  k.l2_bytes =
+      static_cast<double>(k.blocks) * (steps * loaded + m * n * bytes) + share * bytes_of(o.operation.so_far);
   return k;
 }
 
@@ -162,7 +163,7 @@ std::vector<Launch> dgrad(const GpuModel& gpu, const RecordedOperation& o) {
   const int64_t channels = c.x.channels(), outputs = filter[0];
   const int stride = c.geometry.stride;
   if (sizeof(T) == 2 && stride == 1 && filter[3] % 8 == 0) {
-    if (const auto t = hopper_tiling(gpu.limits, {c.y}, c.w, dx, channels, chunks_align<T>(c.x)))
+    if (const auto t = hopper_tiling(gpu.limits, {c.y}, c.w, dx, channels, vector_dgrad(c.so_far, c.x)))
       return {hopper_launch(gpu, *t, o, outputs, true)};
   }
   const bool vector = chunks_align<T>(c.y.data, outputs) && chunks_align<T>(c.w.data, channels);

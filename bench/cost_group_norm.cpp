@@ -38,6 +38,7 @@ std::vector<Launch> group_norm_launches(const GpuModel& gpu, const RecordedOpera
   const Slabs s(gpu.limits, o.x.a.shape, o.x.channels() - o.x.a.shape[-1], o.norm.groups, eights ? 8 : 1);
   const auto x = static_cast<double>(o.y.bytes());  // of x, y, dy and dx each
   const auto bytes = static_cast<double>(recorded.bytes);
+  const double so_far = bytes_of(o.so_far);
   const double chunk_loads =
       double(kSlabThreads) * (eights ? 8 : 1) * static_cast<double>(size_of(o.y.dtype));
   const double sums = double(o.x.a.shape[0]) * s.chunks * s.channels * 2 * sizeof(float);
@@ -57,23 +58,25 @@ std::vector<Launch> group_norm_launches(const GpuModel& gpu, const RecordedOpera
   } else {
     launches = {slab_launch(s, o, "group_norm_backward", kBackwardBlocks, 3, 2)};
     launches[0].memory_bytes = bytes;
-    launches[0].l2_bytes = 4 * x + x + sums;
+    launches[0].l2_bytes = 4 * x + x + so_far + sums;
     if (s.chunks > 1) {
       launches = {slab_launch(s, o, "group_norm_backward sums", kBackwardBlocks, 1.5, 1),
                   slab_launch(s, o, "group_norm_backward dx", kBackwardBlocks, 1.5, 1)};
       launches[0].memory_bytes = launches[0].l2_bytes = 2 * x;
-      launches[1].memory_bytes = launches[1].l2_bytes = 3 * x;
+      launches[1].memory_bytes = launches[1].l2_bytes = 3 * x + so_far;
     }
   }
   for (Launch& k : launches) k.in_flight = chunk_loads * (backward ? 2 : 1);
   launches.back().useful_bytes = bytes;
 
-  if (backward) {  // one thread a channel adds over the pictures: a chain of loads, one after the other
+  if (backward) {  // sums over pictures: chains of loads, one after the other
+    const auto chain = static_cast<double>(ceil_div(o.x.a.shape[0], kParameterRows) * s.chunks);
     Launch k;
     k.name = "group_norm_parameters";
-    k.blocks = ceil_div(s.channels, kSlabThreads);
-    k.threads = kSlabThreads;
-    k.serial_cycles = cycles(gpu, gpu.l2_latency) * double(o.x.a.shape[0]) * s.chunks;
+    k.blocks = ceil_div(s.channels, kParameterChannels);
+    k.threads = kParameterThreads;
+    k.resident = gpu.threads_per_sm / k.threads;
+    k.serial_cycles = cycles(gpu, gpu.l2_latency) * chain;
     k.l2_bytes = sums;
     launches.push_back(k);
   }

@@ -19,6 +19,7 @@ struct Operation {
   ConstTensorRef w;  // convolution: w, dw
   Conv2dGeometry geometry;
   Conv2dEpilogue epilogue;
+  Concat so_far;  // conv2d_dgrad, group_norm_backward
   GroupNormConfig norm;
   bool scale_shift = false, dbias = false;  // whether there are these optional operands
   int heads = 0;                            // attention
@@ -31,6 +32,11 @@ inline std::string Operation::shapes() const {
          (w ? " w " + w.shape.to_string() : "") +
          (geometry.stride > 1 ? " /" + std::to_string(geometry.stride) : "") +
          (heads ? " heads " + std::to_string(heads) : "");
+}
+
+/// Of the sources that are there.
+inline double bytes_of(const Concat& x) {
+  return static_cast<double>((x.a ? x.a.bytes() : 0) + (x.b ? x.b.bytes() : 0));
 }
 
 class WatchedBackend : public Backend {
@@ -74,10 +80,10 @@ class WatchedBackend : public Backend {
     watch(o, [&](Backend& b) { b.conv2d(x, w, g, e, y, ws); });
   }
   void conv2d_dgrad(ConstTensorRef dy, ConstTensorRef w, const Conv2dGeometry& g, float scale,
-                    const ConcatOut& dx, Workspace& ws) override {
+                    const Concat& so_far, const ConcatOut& dx, Workspace& ws) override {
     Operation o = named("conv2d_dgrad");
-    o.x = {dx.a, dx.b}, o.y = dy, o.w = w, o.geometry = g;
-    watch(o, [&](Backend& b) { b.conv2d_dgrad(dy, w, g, scale, dx, ws); });
+    o.x = {dx.a, dx.b}, o.y = dy, o.w = w, o.geometry = g, o.so_far = so_far;
+    watch(o, [&](Backend& b) { b.conv2d_dgrad(dy, w, g, scale, so_far, dx, ws); });
   }
   void conv2d_wgrad(const Concat& x, ConstTensorRef dy, const Conv2dGeometry& g, float scale, TensorRef dw,
                     TensorRef dbias, Workspace& ws) override {
@@ -97,12 +103,13 @@ class WatchedBackend : public Backend {
   }
   void group_norm_backward(ConstTensorRef dy, const Concat& x, ConstTensorRef gamma, ConstTensorRef beta,
                            ConstTensorRef scale_shift, ConstTensorRef statistics,
-                           const GroupNormConfig& config, const ConcatOut& dx, TensorRef dgamma,
-                           TensorRef dbeta, TensorRef dscale_shift, Workspace& ws) override {
+                           const GroupNormConfig& config, const Concat& so_far, const ConcatOut& dx,
+                           TensorRef dgamma, TensorRef dbeta, TensorRef dscale_shift,
+                           Workspace& ws) override {
     Operation o = named("group_norm_backward");
-    o.x = x, o.y = dy, o.norm = config, o.scale_shift = static_cast<bool>(scale_shift);
+    o.x = x, o.y = dy, o.norm = config, o.scale_shift = static_cast<bool>(scale_shift), o.so_far = so_far;
     watch(o, [&](Backend& b) {
-      b.group_norm_backward(dy, x, gamma, beta, scale_shift, statistics, config, dx, dgamma, dbeta,
+      b.group_norm_backward(dy, x, gamma, beta, scale_shift, statistics, config, so_far, dx, dgamma, dbeta,
                             dscale_shift, ws);
     });
   }

@@ -12,6 +12,8 @@
 //   * Outputs are overwritten, except the gradients of parameters (dw, dbias, dgamma, dbeta, dtable), which
 //   are float32
 //     (float64 with float64 activations) and ADDED to, so that gradient accumulation costs nothing.
+//   * Gradients of an activation that several operations read are summed by those operations: `so_far` is the
+//   sum that dx continues. Like dx, but other memory; each of its sources may be absent, and counts as zero.
 //   * Aliasing: an output may be the same memory as an input only where a comment says "in place".
 //   * Nothing allocates: an operation that needs scratch memory asks its Workspace for it, once.
 //   * Same inputs, same device, same build: same bits. No atomics on floats; reductions have a fixed order.
@@ -156,10 +158,10 @@ class Backend {
   /// outside. x [N,H,W,C] in one or two sources, w [K,R,S,C], y [N,Ho,Wo,K].
   virtual void conv2d(const Concat& x, ConstTensorRef w, const Conv2dGeometry& geometry,
                       const Conv2dEpilogue& epilogue, TensorRef y, Workspace& workspace) = 0;
-  /// The gradient by the data: dx[n,h,w,c] = scale * sum over (i,j,k,r,s) that read x[n,h,w,c] of dy[n,i,j,k]
-  /// w[k,r,s,c].
+  /// The gradient by the data: dx[n,h,w,c] = so_far[n,h,w,c] + scale * sum over (i,j,k,r,s) that read
+  /// x[n,h,w,c] of dy[n,i,j,k] w[k,r,s,c].
   virtual void conv2d_dgrad(ConstTensorRef dy, ConstTensorRef w, const Conv2dGeometry& geometry, float scale,
-                            const ConcatOut& dx, Workspace& workspace) = 0;
+                            const Concat& so_far, const ConcatOut& dx, Workspace& workspace) = 0;
   /// The gradients by the weights and the bias: dw[k,r,s,c] += scale * sum_{n,i,j} dy[n,i,j,k]
   /// x[n, i*stride + r - top, j*stride + s - left, c]; dbias[k] += scale * sum_{n,i,j} dy[n,i,j,k], which is
   /// one more column of dw, where x is 1 everywhere (dbias may be absent).
@@ -179,12 +181,13 @@ class Backend {
                           ConstTensorRef scale_shift, const GroupNormConfig& config, TensorRef y,
                           TensorRef statistics, Workspace& workspace) = 0;
   /// dh = dy * activation'(h); with scale_shift dscale[n,c] = sum dh * (xhat gamma + beta), dshift = sum dh,
-  /// dh *= 1 + scale; dgamma += sum dh * xhat, dbeta += sum dh; dx = rstd * (dh gamma - mean_g(dh gamma) -
-  /// xhat * mean_g(dh gamma xhat)). dscale_shift [N,2C] may be absent (with scale_shift).
+  /// dh *= 1 + scale; dgamma += sum dh * xhat, dbeta += sum dh; dx = so_far + rstd * (dh gamma -
+  /// mean_g(dh gamma) - xhat * mean_g(dh gamma xhat)). dscale_shift [N,2C] may be absent (with scale_shift).
   virtual void group_norm_backward(ConstTensorRef dy, const Concat& x, ConstTensorRef gamma,
                                    ConstTensorRef beta, ConstTensorRef scale_shift, ConstTensorRef statistics,
-                                   const GroupNormConfig& config, const ConcatOut& dx, TensorRef dgamma,
-                                   TensorRef dbeta, TensorRef dscale_shift, Workspace& workspace) = 0;
+                                   const GroupNormConfig& config, const Concat& so_far, const ConcatOut& dx,
+                                   TensorRef dgamma, TensorRef dbeta, TensorRef dscale_shift,
+                                   Workspace& workspace) = 0;
 
   // ---- Attention (Vaswani 2017; tiled as in Dao 2022: the T x T matrix is never written out) ----
   /// Per picture and head: P = softmax(scale q k^T), y = P v, lse = log sum exp of the scaled scores.

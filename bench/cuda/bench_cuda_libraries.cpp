@@ -253,7 +253,7 @@ Kernel convolution(ConvPass pass, const ConvCase& c) {
     };
   if (pass == ConvPass::kDgrad)
     kernel.call = [g](Backend& b, const Operands& o, Workspace& ws) {
-      b.conv2d_dgrad(o[2], o[1], g, 1, {o[0]}, ws);
+      b.conv2d_dgrad(o[2], o[1], g, 1, {}, {o[0]}, ws);
     };
   if (pass == ConvPass::kWgrad) {
     kernel.operands.push_back({kernel.operands[1].first, kF32});  // dw, added to
@@ -277,7 +277,7 @@ Kernel group_norm(const GroupNormCase& c, bool backward) {
   kernel.operands.insert(kernel.operands.end(), {{x, kBf16}, {{c.c}, kF32}, {{c.c}, kF32}});
   kernel.prepare = forward;
   kernel.call = [config](Backend& b, const Operands& o, Workspace& ws) {
-    b.group_norm_backward(o[3], {o[0]}, o[1], o[2], {}, o[4], config, {o[5]}, o[6], o[7], {}, ws);
+    b.group_norm_backward(o[3], {o[0]}, o[1], o[2], {}, o[4], config, {}, {o[5]}, o[6], o[7], {}, ws);
   };
   return kernel;
 }

@@ -11,14 +11,36 @@ struct Node {
   struct Edge {
     std::shared_ptr<Node> node;
     Tensor leaf;
+
+    explicit Edge(const Tensor& input);
+    Tensor take_gradient() const;
+    void set_gradient(const Tensor& gradient) const;
   };
   const char* op;
   std::string layer;  // for observers
   uint64_t sequence;  // later nodes have larger numbers: a node's users all come after it
   std::vector<Edge> edges;
-  BackwardFunction backward;
+  AddingBackwardFunction backward;
   Tensor dy;  // the gradient of this node's result, while backward() collects it
 };
+
+Node::Edge::Edge(const Tensor& input) {
+  if (!input || !input.requires_grad()) return;
+  node = input.node();
+  if (!node) leaf = input;
+}
+
+/// What is collected there, and leaves nothing behind.
+Tensor Node::Edge::take_gradient() const {
+  if (node) return std::exchange(node->dy, {});
+  const Tensor gradient = leaf ? leaf.grad() : Tensor();
+  if (gradient) Tensor(leaf).set_grad({});
+  return gradient;
+}
+void Node::Edge::set_gradient(const Tensor& gradient) const {
+  if (node) node->dy = gradient;
+  if (leaf) Tensor(leaf).set_grad(gradient);
+}
 
 namespace {
 
@@ -37,6 +59,7 @@ void observe(const std::string& in_layer, const std::string& op, const Tensor& y
 
 /// sum += part, in place where nobody else can see `sum`.
 void accumulate(Tensor& sum, Tensor part) {
+  if (!part) return;
   if (!sum) {
     sum = std::move(part);
     return;
@@ -44,6 +67,43 @@ void accumulate(Tensor& sum, Tensor part) {
   Tensor target = sum.unshared() ? sum : empty_like(sum);
   backend_of(sum).add(sum, 1, part, 1, target);
   sum = std::move(target);
+}
+
+std::vector<Node::Edge> edges_to(const std::vector<Tensor>& inputs) {
+  return {inputs.begin(), inputs.end()};
+}
+
+/// The inputs' sums so far, for an operation to continue. The gradient of a leaf that others hold too (a
+/// parameter's, a piece of the flat buffer) stays in its place.
+Gradients take_sums(const std::vector<Node::Edge>& edges) {
+  Gradients sums;
+  for (const Node::Edge& edge : edges) {
+    Tensor sum = edge.take_gradient();
+    if (edge.leaf && sum && !sum.unshared()) edge.set_gradient(std::exchange(sum, {}));
+    sums.push_back(std::move(sum));
+  }
+  return sums;
+}
+
+/// Computes the gradients of a node's inputs and adds them to what is there. The node has served its purpose.
+void propagate(Node& node, const std::vector<Node::Edge>& edges) {
+  check(node.backward != nullptr, node.op, ": backward ran through this node before");
+  const LayerScope scope(node.layer);
+  Gradients sums = take_sums(edges), gradients;
+  {
+    const NoGrad no_grad;
+    gradients = node.backward(std::exchange(node.dy, {}), sums);
+  }
+  node.backward = nullptr;  // frees what it captured
+  check(gradients.size() == edges.size(), node.op, ": backward gave ", gradients.size(), " gradients for ",
+        edges.size(), " inputs");
+  for (size_t i = 0; i < edges.size(); ++i) {
+    if (gradients[i]) observe(node.layer, str(node.op, " backward"), gradients[i]);
+    Tensor sum = edges[i].take_gradient();  // of the same tensor as an earlier input
+    accumulate(sum, std::move(sums[i]));
+    accumulate(sum, std::move(gradients[i]));
+    edges[i].set_gradient(sum);
+  }
 }
 
 }  // namespace
@@ -78,19 +138,17 @@ const std::string& current_layer() {
 }
 
 Tensor record(const char* op, Tensor y, std::initializer_list<Tensor> inputs, BackwardFunction backward) {
+  return record(op, std::move(y), inputs,
+                [backward = std::move(backward)](const Tensor& dy, Gradients&) { return backward(dy); });
+}
+
+Tensor record(const char* op, Tensor y, std::initializer_list<Tensor> inputs,
+              AddingBackwardFunction backward) {
   observe(current_layer(), op, y);
   const auto wants = [](const Tensor& x) { return x && x.requires_grad(); };
   if (!recording || std::none_of(inputs.begin(), inputs.end(), wants)) return y;
-  auto node = std::make_shared<Node>(Node{op, current_layer(), next_sequence++, {}, std::move(backward), {}});
-  for (const Tensor& x : inputs) {
-    if (!wants(x))
-      node->edges.push_back({});
-    else if (x.node())
-      node->edges.push_back({x.node(), {}});
-    else
-      node->edges.push_back({nullptr, x});
-  }
-  y.set_node(std::move(node));
+  y.set_node(std::make_shared<Node>(
+      Node{op, current_layer(), next_sequence++, edges_to(inputs), std::move(backward), {}}));
   return y;
 }
 
@@ -104,31 +162,10 @@ void backward(const Tensor& y, const Tensor& dy) {
   while (!pending.empty()) {
     const std::shared_ptr<Node> node = std::move(pending.begin()->second);
     pending.erase(pending.begin());
-    check(node->backward != nullptr, node->op, ": backward ran through this node before");
-    const LayerScope scope(node->layer);
-    Gradients gradients;
-    {
-      const NoGrad no_grad;
-      gradients = node->backward(std::exchange(node->dy, {}));
-    }
-    node->backward = nullptr;  // frees what it captured
-    const auto edges = std::exchange(node->edges, {});
-    check(gradients.size() == edges.size(), node->op, ": backward gave ", gradients.size(), " gradients for ",
-          edges.size(), " inputs");
-    for (size_t i = 0; i < edges.size(); ++i) {
-      Tensor& dx = gradients[i];
-      if (!dx) continue;
-      observe(node->layer, str(node->op, " backward"), dx);
-      if (edges[i].node) {
-        accumulate(edges[i].node->dy, std::move(dx));
-        pending.emplace(edges[i].node->sequence, edges[i].node);
-      } else if (Tensor leaf = edges[i].leaf) {
-        Tensor sum = leaf.grad();
-        leaf.set_grad({});
-        accumulate(sum, std::move(dx));
-        leaf.set_grad(sum);
-      }
-    }
+    const std::vector<Node::Edge> edges = std::exchange(node->edges, {});
+    propagate(*node, edges);
+    for (const Node::Edge& edge : edges)
+      if (edge.node && edge.node->dy) pending.emplace(edge.node->sequence, edge.node);
   }
 }
 
@@ -145,23 +182,17 @@ Tensor checkpoint(const std::function<Tensor(const std::vector<Tensor>&)>& funct
   for (size_t i = 0; i < inputs.size(); ++i) {
     if (inputs[i] && inputs[i].requires_grad()) leaves[i].set_requires_grad(true);
   }
-  auto node = std::make_shared<Node>(Node{"checkpoint", current_layer(), next_sequence++, {}, nullptr, {}});
-  for (const Tensor& x : inputs) {
-    if (!x || !x.requires_grad())
-      node->edges.push_back({});
-    else if (x.node())
-      node->edges.push_back({x.node(), {}});
-    else
-      node->edges.push_back({nullptr, x});
-  }
-  node->backward = [function, leaves](const Tensor& dy) mutable {
+  const auto again = [function, leaves](const Tensor& dy, Gradients& so_far) {
     recording = true;  // backward() runs us under NoGrad, which restores the state behind us
-    const Tensor again = function(leaves);
-    imago::backward(again, dy);
-    Gradients gradients;
-    for (Tensor& x : leaves) gradients.push_back(x ? x.grad() : Tensor());
+    Gradients gradients = leaves;
+    for (size_t i = 0; i < leaves.size(); ++i)
+      if (leaves[i]) gradients[i].set_grad(std::exchange(so_far[i], {}));
+    imago::backward(function(leaves), dy);
+    for (Tensor& x : gradients) x = x ? x.grad() : x;
     return gradients;
   };
+  auto node = std::make_shared<Node>(
+      Node{"checkpoint", current_layer(), next_sequence++, edges_to(inputs), again, {}});
   y = y.detach();
   y.set_node(std::move(node));
   return y;

@@ -23,19 +23,21 @@ Tensor group_norm(const Tensor& x_in, const Tensor& skip_in, const Parameter& ga
   }
   const bool want_x = x_in.requires_grad() || skip_in.requires_grad();
   const auto detached = [](const Tensor& t) { return t ? t.detach() : t; };
-  return record(
-      "group_norm", y, {x_in, skip_in, gamma.value, beta.value, scale_shift_in},
-      [=, x = detached(x_in), skip = detached(skip_in), scale_shift = detached(scale_shift_in),
-       want_scale_shift = scale_shift_in.requires_grad(), gamma = gamma.value.detach(),
-       beta = beta.value.detach(), dgamma = gamma.value.grad(), dbeta = beta.value.grad()](const Tensor& dy) {
-        Tensor dx = empty_like(x), dskip = skip ? empty_like(skip) : skip;
-        Tensor dscale_shift = want_scale_shift ? empty_like(scale_shift) : Tensor();
-        ScratchSpace scratch(dy.device());
-        backend_of(dy).group_norm_backward(dy, {x, skip}, gamma, beta, scale_shift, statistics, config,
-                                           {dx, dskip}, dgamma, dbeta, dscale_shift, scratch);
-        if (!want_x) return Gradients{{}, {}, {}, {}, dscale_shift};
-        return Gradients{dx, dskip, {}, {}, dscale_shift};
-      });
+  return record("group_norm", y, {x_in, skip_in, gamma.value, beta.value, scale_shift_in},
+                [=, x = detached(x_in), skip = detached(skip_in), scale_shift = detached(scale_shift_in),
+                 want_scale_shift = scale_shift_in.requires_grad(), gamma = gamma.value.detach(),
+                 beta = beta.value.detach(), dgamma = gamma.value.grad(),
+                 dbeta = beta.value.grad()](const Tensor& dy, Gradients& so_far) {
+                  const Tensor sum = std::move(so_far[0]), skip_sum = std::move(so_far[1]);
+                  Tensor dx = empty_like(x), dskip = skip ? empty_like(skip) : skip;
+                  Tensor dscale_shift = want_scale_shift ? empty_like(scale_shift) : Tensor();
+                  ScratchSpace scratch(dy.device());
+                  backend_of(dy).group_norm_backward(dy, {x, skip}, gamma, beta, scale_shift, statistics,
+                                                     config, {sum, skip_sum}, {dx, dskip}, dgamma, dbeta,
+                                                     dscale_shift, scratch);
+                  if (!want_x) return Gradients{{}, {}, {}, {}, dscale_shift};
+                  return Gradients{dx, dskip, {}, {}, dscale_shift};
+                });
 }
 
 }  // namespace imago

@@ -56,14 +56,14 @@ void CpuBackend::conv2d(const Concat& x, ConstTensorRef w, const Conv2dGeometry&
 }
 
 void CpuBackend::conv2d_dgrad(ConstTensorRef dy, ConstTensorRef w, const Conv2dGeometry& geometry,
-                              float scale, const ConcatOut& dx, Workspace& workspace) {
+                              float scale, const Concat& so_far, const ConcatOut& dx, Workspace& workspace) {
   if (dx.a.numel() == 0) return;
   const ConvShape shape = shape_of(dx.a.shape, dx.channels(), w.shape, dy.shape, geometry);
   if (shape.stride != 1 || !runs_direct(is_matrix_product(shape), shape.k, dy.dtype)) {
-    return library_dgrad(dy, w, geometry, scale, dx, workspace);
+    return library_dgrad(dy, w, geometry, scale, so_far, dx, workspace);
   }
   dispatch("conv2d_dgrad", dy.dtype,
-           [&]<class T>() { direct_dgrad(dy.as<T>(), w.as<T>(), shape, scale, dx, workspace); });
+           [&]<class T>() { direct_dgrad(dy.as<T>(), w.as<T>(), shape, scale, so_far, dx, workspace); });
 }
 
 void CpuBackend::conv2d_wgrad(const Concat& x, ConstTensorRef dy, const Conv2dGeometry& geometry, float scale,

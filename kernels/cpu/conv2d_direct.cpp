@@ -101,6 +101,7 @@ struct Output {
   const T* per_image;  // [N,K]
   const T* residual;   // [N,Ho,Wo,K]
   float scale;
+  Concat so_far;             // like y; added after the scale
   int64_t pixels_per_image;  // of per_image's pictures
 };
 
@@ -152,6 +153,7 @@ class Direct {
   /// The channels of one panel: of which output tensor, from which channel on, how many.
   struct Channels {
     T* y;
+    const T* so_far;  // may be null
     int64_t stride, first, count;
     int64_t offset;  // of the first one in the concatenation
   };
@@ -159,7 +161,11 @@ class Direct {
     const bool in_b = panel >= panels_a_;
     const int64_t stride = in_b ? out_.y.channels_b : out_.y.channels_a;
     const int64_t first = (in_b ? panel - panels_a_ : panel) * kWidth;
-    return {in_b ? out_.y.b : out_.y.a, stride, first, std::min(kWidth, stride - first),
+    return {in_b ? out_.y.b : out_.y.a,
+            (in_b ? out_.so_far.b : out_.so_far.a).template as<T>(),
+            stride,
+            first,
+            std::min(kWidth, stride - first),
             first + (in_b ? out_.y.channels_a : 0)};
   }
 
@@ -221,7 +227,7 @@ class Direct {
     }
   }
 
-  /// y = (sums + bias + per_image + residual) * scale for one panel's channels.
+  /// y = so_far + (sums + bias + per_image + residual) * scale for one panel's channels.
   void write(const Strip& strip, const Channels& c, const float* sums) const {
     const float* bias = out_.bias ? out_.bias + c.offset : nullptr;
     for (int64_t i = 0; i < strip.rows; ++i) {
@@ -230,13 +236,16 @@ class Direct {
         const T* shift =
             out_.per_image ? out_.per_image + p / out_.pixels_per_image * c.stride + c.first : nullptr;
         const T* residual = out_.residual ? out_.residual + p * c.stride + c.first : nullptr;
+        const T* so_far = c.so_far ? c.so_far + p * c.stride + c.first : nullptr;
         T* y = c.y + p * c.stride + c.first;
         vector_loop(0, c.count, [&](int64_t k, int64_t lanes) {
           Vec v = load(sums + k);
           if (bias) v += load_up_to(bias + k, lanes);
           if (shift) v += load_up_to(shift + k, lanes);
           if (residual) v += load_up_to(residual + k, lanes);
-          store_up_to(y + k, out_.scale * v, lanes);
+          v *= out_.scale;
+          if (so_far) v += load_up_to(so_far + k, lanes);
+          store_up_to(y + k, v, lanes);
         });
       }
     }
@@ -269,7 +278,7 @@ template <class T>
 void direct_forward(const Concat& x, const T* w, const ConvShape& conv, const Conv2dEpilogue& e, T* y,
                     Workspace& workspace) {
   const Output<T> out{
-      Sources<T>(y, conv.k), e.bias.as<float>(), e.per_image_bias.as<T>(), e.residual.as<T>(), e.scale,
+      Sources<T>(y, conv.k), e.bias.as<float>(), e.per_image_bias.as<T>(), e.residual.as<T>(), e.scale, {},
       conv.ho * conv.wo};
   run_direct(conv.flattened(), Sources<const T>(x), out, workspace,
              [&](int64_t k, int64_t r, int64_t s, int64_t c) {
@@ -278,10 +287,10 @@ void direct_forward(const Concat& x, const T* w, const ConvShape& conv, const Co
 }
 
 template <class T>
-void direct_dgrad(const T* dy, const T* w, const ConvShape& f, float scale, const ConcatOut& dx,
-                  Workspace& workspace) {
+void direct_dgrad(const T* dy, const T* w, const ConvShape& f, float scale, const Concat& so_far,
+                  const ConcatOut& dx, Workspace& workspace) {
   const ConvShape back{f.n, f.ho, f.wo, f.k, f.c, f.r, f.s, f.h, f.w, 1, f.r - 1 - f.top, f.s - 1 - f.left};
-  const Output<T> out{Sources<T>(dx), nullptr, nullptr, nullptr, scale, 1};
+  const Output<T> out{Sources<T>(dx), nullptr, nullptr, nullptr, scale, so_far, 1};
   run_direct(back.flattened(), Sources<const T>(dy, f.k), out, workspace,
              [&](int64_t c, int64_t r, int64_t s, int64_t k) {
                return w[((k * f.r + f.r - 1 - r) * f.s + f.s - 1 - s) * f.c + c];
@@ -292,7 +301,9 @@ template void direct_forward(const Concat&, const float*, const ConvShape&, cons
                              Workspace&);
 template void direct_forward(const Concat&, const bf16*, const ConvShape&, const Conv2dEpilogue&, bf16*,
                              Workspace&);
-template void direct_dgrad(const float*, const float*, const ConvShape&, float, const ConcatOut&, Workspace&);
-template void direct_dgrad(const bf16*, const bf16*, const ConvShape&, float, const ConcatOut&, Workspace&);
+template void direct_dgrad(const float*, const float*, const ConvShape&, float, const Concat&,
+                           const ConcatOut&, Workspace&);
+template void direct_dgrad(const bf16*, const bf16*, const ConvShape&, float, const Concat&, const ConcatOut&,
+                           Workspace&);
 
 }  // namespace imago::cpu

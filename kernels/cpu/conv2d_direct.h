@@ -76,10 +76,10 @@ inline void for_each_window_pixel(const ConvShape& c, const Strip& strip, F&& f)
 template <class T>
 void direct_forward(const Concat& x, const T* w, const ConvShape& conv, const Conv2dEpilogue& epilogue, T* y,
                     Workspace& workspace);
-/// dx = scale * conv^T(dy, w), stride 1 only; dx in one or two parts. `conv` is the forward convolution.
+/// dx = so_far + scale * conv^T(dy, w), stride 1 only; dx in one or two parts. `conv` is the forward convolution.
 template <class T>
-void direct_dgrad(const T* dy, const T* w, const ConvShape& conv, float scale, const ConcatOut& dx,
-                  Workspace& workspace);
+void direct_dgrad(const T* dy, const T* w, const ConvShape& conv, float scale, const Concat& so_far,
+                  const ConcatOut& dx, Workspace& workspace);
 /// dw += scale * dy * x, dbias += scale * (sum of dy) unless null
 template <class T>
 void direct_wgrad(const Concat& x, const T* dy, const ConvShape& conv, float scale, float* dw, float* dbias,

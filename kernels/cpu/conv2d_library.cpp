@@ -6,6 +6,8 @@
 //                 take one convolution a source, too. The concatenation is never made.
 //   bfloat16.     Where the CPU cannot multiply it, operands are widened to float32 in the workspace, and
 //                 the result is rounded once, at the end.
+//   dgrad.        The scale and the sum so far take one pass over a dx in float32 (oneDNN's own sum is there for
+//                 forward only).
 //   Epilogue.     The bias goes into the primitive; per-image bias, residual and scale take one pass over y,
 //                 which in bfloat16 is the rounding pass anyway.
 #include "kernels/cpu/conv2d_library.h"
@@ -45,7 +47,7 @@ struct Parts {
     c.c = channels_b;
     part[1] = {c, channels_a};
     count = channels_b > 0 ? 2 : 1;
-    const bool forward = pass != Pass::kDgrad && pass != Pass::kWgrad;
+    const bool forward = pass == Pass::kForward || pass == Pass::kForwardBias;
     passes[0] = pass;
     passes[1] = forward ? Pass::kForwardAccumulate : pass;
     for (int i = 0; i < count && type == DType::kBFloat16; ++i) {
@@ -112,11 +114,14 @@ void finish(const In* v, const Conv2dEpilogue& e, int64_t pictures, int64_t pixe
   });
 }
 
-/// y[i] = scale * x[i]; x may be y.
-template <class X, class T>
-void scale_into(const X* x, float scale, int64_t n, T* y) {
-  parallel_vectors(
-      n, [=](int64_t i, int64_t lanes) { store_up_to(y + i, scale * load_up_to(x + i, lanes), lanes); });
+/// dx[i] = so_far[i] + scale * v[i]; v may be dx, so_far null.
+template <class T>
+void add_scaled(const float* v, float scale, const T* so_far, int64_t n, T* dx) {
+  parallel_vectors(n, [=](int64_t i, int64_t lanes) {
+    Vec sum = scale * load_up_to(v + i, lanes);
+    if (so_far) sum += load_up_to(so_far + i, lanes);
+    store_up_to(dx + i, sum, lanes);
+  });
 }
 
 }  // namespace
@@ -147,12 +152,14 @@ void library_forward(const Concat& x, ConstTensorRef w, const Conv2dGeometry& ge
 }
 
 void library_dgrad(ConstTensorRef dy, ConstTensorRef w, const Conv2dGeometry& geometry, float scale,
-                   const ConcatOut& dx, Workspace& workspace) {
-  const Parts parts(Pass::kDgrad, dx.a.shape, dx.b ? dx.b.shape[3] : 0, w.shape, dy.shape, geometry, dy.dtype,
-                    1);
-  const bool widened = parts.widened;
+                   const Concat& so_far, const ConcatOut& dx, Workspace& workspace) {
+  const bool more = scale != 1 || so_far.a || so_far.b;  // to do before dx is rounded
+  const Parts parts(more ? Pass::kDgradFloat : Pass::kDgrad, dx.a.shape, dx.b ? dx.b.shape[3] : 0, w.shape,
+                    dy.shape, geometry, dy.dtype, 1);
+  const bool widened = parts.widened, rounds = dy.dtype == DType::kBFloat16 && (widened || more);
   const TensorRef targets[2] = {dx.a, dx.b};
-  Widened gradient(dy, widened), weights(w, widened), results[2] = {{dx.a, widened}, {dx.b, widened}};
+  const ConstTensorRef sums[2] = {so_far.a, so_far.b};
+  Widened gradient(dy, widened), weights(w, widened), results[2] = {{dx.a, rounds}, {dx.b, rounds}};
   Scratch scratch(workspace, gradient.bytes() + weights.bytes() + results[0].bytes() + results[1].bytes() +
                                  parts.scratch_bytes());
 
@@ -161,13 +168,10 @@ void library_dgrad(ConstTensorRef dy, ConstTensorRef w, const Conv2dGeometry& ge
   void* rest = scratch.take<char>(0);
   for (int i = 0; i < parts.count; ++i) {
     parts.run(i, {pdx[i], pw, pdy}, rest);
-    if (!widened && scale == 1) continue;
+    if (!rounds && scale == 1 && !sums[i]) continue;
     dispatch("conv2d_dgrad", dy.dtype, [&]<class T>() {
-      if (widened) {
-        scale_into(static_cast<const float*>(pdx[i]), scale, targets[i].numel(), targets[i].as<T>());
-      } else {
-        scale_into(targets[i].as<T>(), scale, targets[i].numel(), targets[i].as<T>());
-      }
+      add_scaled(static_cast<const float*>(pdx[i]), scale, sums[i].as<T>(), targets[i].numel(),
+                 targets[i].as<T>());
     });
   }
 }

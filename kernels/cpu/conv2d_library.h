@@ -9,7 +9,7 @@ namespace imago::cpu {
 void library_forward(const Concat& x, ConstTensorRef w, const Conv2dGeometry& geometry,
                      const Conv2dEpilogue& epilogue, TensorRef y, Workspace& workspace);
 void library_dgrad(ConstTensorRef dy, ConstTensorRef w, const Conv2dGeometry& geometry, float scale,
-                   const ConcatOut& dx, Workspace& workspace);
+                   const Concat& so_far, const ConcatOut& dx, Workspace& workspace);
 void library_wgrad(const Concat& x, ConstTensorRef dy, const Conv2dGeometry& geometry, float scale,
                    TensorRef dw, TensorRef dbias, Workspace& workspace);
 

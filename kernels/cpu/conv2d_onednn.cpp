@@ -44,6 +44,9 @@ dnnl::stream& stream() {
 Type type_of(DType t) {
   return t == DType::kBFloat16 ? Type::bf16 : Type::f32;
 }
+bool is_dgrad(Pass pass) {
+  return pass == Pass::kDgrad || pass == Pass::kDgradFloat;
+}
 
 size_t padded(size_t bytes) {
   return (bytes + 255) / 256 * 256;
@@ -92,7 +95,8 @@ void set_reorder(Entry& e, const memory::desc& from, const memory::desc& to,
 Entry matmul_entry(Pass pass, const Conv2d& c, float scale) {
   const Type type = type_of(c.dtype);
   const int64_t m = c.n * c.h * c.w;
-  const memory::desc x({m, c.c}, type, Dims{c.c, 1}), xt({c.c, m}, type, Dims{1, c.c});
+  const Type x_type = pass == Pass::kDgradFloat ? Type::f32 : type;
+  const memory::desc x({m, c.c}, x_type, Dims{c.c, 1}), xt({c.c, m}, type, Dims{1, c.c});
   const memory::desc y({m, c.k}, type, Dims{c.k, 1}), yt({c.k, m}, type, Dims{1, c.k});
   const Dims rows{c.weight_channels, 1};
   Entry e;
@@ -122,17 +126,18 @@ Entry conv_entry(Pass pass, const Conv2d& c, float scale) {
   const auto algorithm = dnnl::algorithm::convolution_direct;
   const auto kind = dnnl::prop_kind::forward_training;
   Entry e;
-  if (pass == Pass::kWgrad || pass == Pass::kDgrad) {
+  if (pass == Pass::kWgrad || is_dgrad(pass)) {
     const dnnl::convolution_forward::primitive_desc hint({kind, algorithm, x, w, y, strides, before, after},
                                                          engine());
-    if (pass == Pass::kDgrad) {
-      const dnnl::convolution_backward_data::primitive_desc pd({algorithm, x, w, y, strides, before, after},
+    if (is_dgrad(pass)) {
+      const memory::desc dx(x.dims(), pass == Pass::kDgradFloat ? Type::f32 : type, Tag::nhwc);
+      const dnnl::convolution_backward_data::primitive_desc pd({algorithm, dx, w, y, strides, before, after},
                                                                attributes(false), engine(), hint);
       e = {dnnl::convolution_backward_data(pd),
            DNNL_ARG_DIFF_SRC,
            DNNL_ARG_WEIGHTS,
            DNNL_ARG_DIFF_DST,
-           x,
+           dx,
            pd.weights_desc(),
            y};
       e.scratchpad = pd.scratchpad_desc();
@@ -203,7 +208,7 @@ const Entry* find(Pass pass, const Conv2d& c, float scale) {
   const std::lock_guard lock(mutex);
   const auto [place, is_new] = cache.try_emplace(key_of(pass, c, scale));
   if (is_new) {
-    const bool gradient = pass == Pass::kDgrad || pass == Pass::kWgrad;
+    const bool gradient = is_dgrad(pass) || pass == Pass::kWgrad;
     const bool product =
         gradient && c.r == 1 && c.s == 1 && c.stride == 1 && !(c.top | c.left | c.bottom | c.right);
     try {

@@ -26,6 +26,7 @@ enum class Pass {
   kForwardBias,        // y = conv(x, w) + bias
   kForwardAccumulate,  // y += conv(x, w)
   kDgrad,              // dx = conv^T(dy, w)
+  kDgradFloat,         // the same, dx in float32 beside operands of any type
   kWgrad,              // dw += scale * (dy * x)
 };
 
@@ -39,7 +40,7 @@ size_t scratch_bytes(Pass pass, const Conv2d& conv, float wgrad_scale);
 
 /// The three tensors of a convolution: which is written depends on the pass.
 struct Operands {
-  void* x = nullptr;  // [N,H,W,C]; written by kDgrad
+  void* x = nullptr;  // [N,H,W,C]; written by the dgrads
   void* w =
       nullptr;  // [K,R,S,weight_channels] from this source's first channel on; kWgrad adds to it (float32)
   void* y = nullptr;            // [N,Ho,Wo,K]; written by the forward passes

@@ -17,8 +17,8 @@ void library_forward(const Concat& x, ConstTensorRef w, const Conv2dGeometry& ge
 }
 
 void library_dgrad(ConstTensorRef dy, ConstTensorRef w, const Conv2dGeometry& geometry, float scale,
-                   const ConcatOut& dx, Workspace& workspace) {
-  reference_backend().conv2d_dgrad(dy, w, geometry, scale, dx, workspace);
+                   const Concat& so_far, const ConcatOut& dx, Workspace& workspace) {
+  reference_backend().conv2d_dgrad(dy, w, geometry, scale, so_far, dx, workspace);
 }
 
 void library_wgrad(const Concat& x, ConstTensorRef dy, const Conv2dGeometry& geometry, float scale,

@@ -41,7 +41,7 @@ class CpuBackend final : public Backend {
   void conv2d(const Concat& x, ConstTensorRef w, const Conv2dGeometry& geometry,
               const Conv2dEpilogue& epilogue, TensorRef y, Workspace& workspace) override;
   void conv2d_dgrad(ConstTensorRef dy, ConstTensorRef w, const Conv2dGeometry& geometry, float scale,
-                    const ConcatOut& dx, Workspace& workspace) override;
+                    const Concat& so_far, const ConcatOut& dx, Workspace& workspace) override;
   void conv2d_wgrad(const Concat& x, ConstTensorRef dy, const Conv2dGeometry& geometry, float scale,
                     TensorRef dw, TensorRef dbias, Workspace& workspace) override;
   void per_image_bias_grad(ConstTensorRef dy, float scale, TensorRef dper_image,
@@ -52,8 +52,9 @@ class CpuBackend final : public Backend {
                   Workspace& workspace) override;
   void group_norm_backward(ConstTensorRef dy, const Concat& x, ConstTensorRef gamma, ConstTensorRef beta,
                            ConstTensorRef scale_shift, ConstTensorRef statistics,
-                           const GroupNormConfig& config, const ConcatOut& dx, TensorRef dgamma,
-                           TensorRef dbeta, TensorRef dscale_shift, Workspace& workspace) override;
+                           const GroupNormConfig& config, const Concat& so_far, const ConcatOut& dx,
+                           TensorRef dgamma, TensorRef dbeta, TensorRef dscale_shift,
+                           Workspace& workspace) override;
 
   void attention(ConstTensorRef q, ConstTensorRef k, ConstTensorRef v, int heads, float scale, TensorRef y,
                  TensorRef lse, Workspace& workspace) override;

@@ -1,7 +1,7 @@
 // GroupNorm's backward, in the two sweeps of its forward.
 //
 // With dh = dy activation'(h) (1 + scale), the gradient is
-//   dx = rstd (dh gamma - mean_g(dh gamma) - xhat mean_g(dh gamma xhat)).
+//   dx = so_far + rstd (dh gamma - mean_g(dh gamma) - xhat mean_g(dh gamma xhat)).
 // The first sweep recomputes h from x and the statistics (nothing else was saved) and adds up, for every
 // channel, S1 = sum dh' and S2 = sum dh' (x - mean), where dh' = dy activation'(h). All other sums follow
 // from these two: dbeta, dgamma, dscale, dshift and the groups' means. The second sweep writes dx. In float32
@@ -25,6 +25,7 @@ struct Backward {
   GroupNormShape shape;
   const T* dy;  // [N,P,C]
   Sources<const T> x;
+  Concat so_far;  // like dx; sources may be absent
   Sources<T> dx;
   const float *gamma, *beta;
   const T* scale_shift;     // [N,2C] or null
@@ -62,7 +63,7 @@ struct Backward {
     float* s1 = partial + (n * shape.chunks + chunk) * 2 * c;
     float* s2 = s1 + c;
     std::fill(s1, s1 + 2 * c, 0.0f);
-    for_each_pair([&](const T* xs, T* dxs, int64_t channels, int64_t begin) {
+    for_each_source([&](const T* xs, const T*, T* dxs, int64_t channels, int64_t begin) {
       const float *m = line(n, 0) + begin, *f = line(n, 1) + begin, *o = line(n, 2) + begin;
       for (int64_t row = first; row < first + rows; ++row) {
         const T *px = xs + row * channels, *pdy = dy + row * c + begin;
@@ -125,11 +126,12 @@ struct Backward {
   template <bool kSilu>
   void apply_as(int64_t n, int64_t chunk) const {
     const int64_t first = shape.row(n, chunk), rows = shape.rows(chunk);
-    for_each_pair([&](const T* xs, T* dxs, int64_t channels, int64_t begin) {
+    for_each_source([&](const T* xs, const T* sums, T* dxs, int64_t channels, int64_t begin) {
       const float *m = line(n, 0) + begin, *f = line(n, 1) + begin, *o = line(n, 2) + begin;
       const float *a = line(n, 3) + begin, *b = line(n, 4) + begin, *offset = line(n, 5) + begin;
       for (int64_t row = first; row < first + rows; ++row) {
         const T *px = xs + row * channels, *pdy = dy + row * shape.channels + begin;
+        const T* sum = sums ? sums + row * channels : nullptr;
         T* pdx = dxs + row * channels;
         vector_loop(0, channels, [&](int64_t i, int64_t lanes) {
           const Vec centered = load_up_to(px + i, lanes) - load_up_to(m + i, lanes);
@@ -140,19 +142,20 @@ struct Backward {
             dh = load_up_to(pdy + i, lanes);
             if (kSilu) dh *= silu_derivative(centered * load_up_to(f + i, lanes) + load_up_to(o + i, lanes));
           }
-          const Vec v = dh * load_up_to(a + i, lanes) - centered * load_up_to(b + i, lanes) -
-                        load_up_to(offset + i, lanes);
+          Vec v = dh * load_up_to(a + i, lanes) - centered * load_up_to(b + i, lanes) -
+                  load_up_to(offset + i, lanes);
+          if (sum) v += load_up_to(sum + i, lanes);
           store_up_to(pdx + i, v, lanes);
         });
       }
     });
   }
 
-  /// f(x, dx, channels, first channel) for each source.
+  /// f(x, so_far, dx, channels, first channel) for each source.
   template <class F>
-  void for_each_pair(F&& f) const {
-    f(x.a, dx.a, x.channels_a, int64_t{0});
-    if (x.channels_b) f(x.b, dx.b, x.channels_b, x.channels_a);
+  void for_each_source(F&& f) const {
+    f(x.a, so_far.a.template as<T>(), dx.a, x.channels_a, int64_t{0});
+    if (x.channels_b) f(x.b, so_far.b.template as<T>(), dx.b, x.channels_b, x.channels_a);
   }
 
   /// dbeta += sum_n S1, dgamma += sum_n S2 rstd, in the order of n.
@@ -175,8 +178,8 @@ struct Backward {
 void CpuBackend::group_norm_backward(ConstTensorRef dy, const Concat& x, ConstTensorRef gamma,
                                      ConstTensorRef beta, ConstTensorRef scale_shift,
                                      ConstTensorRef statistics, const GroupNormConfig& config,
-                                     const ConcatOut& dx, TensorRef dgamma, TensorRef dbeta,
-                                     TensorRef dscale_shift, Workspace& workspace) {
+                                     const Concat& so_far, const ConcatOut& dx, TensorRef dgamma,
+                                     TensorRef dbeta, TensorRef dscale_shift, Workspace& workspace) {
   const GroupNormShape shape(x.a.shape, x.channels(), config.groups);
   if (dy.numel() == 0) return;
   const int64_t partial = shape.pictures * shape.chunks * 2 * shape.channels;
@@ -187,6 +190,7 @@ void CpuBackend::group_norm_backward(ConstTensorRef dy, const Concat& x, ConstTe
     Backward<T> b{shape,
                   dy.as<T>(),
                   Sources<const T>(x),
+                  so_far,
                   Sources<T>(dx),
                   gamma.as<float>(),
                   beta.as<float>(),

@@ -22,6 +22,11 @@
 
 namespace imago::IMAGO_CUDA_NAMESPACE {
 
+/// Which sources there are, as bits: for a ChoiceKey.
+inline int sources_there(const Concat& x) {
+  return (x.a ? 1 : 0) + (x.b ? 2 : 0);
+}
+
 class Autotuner {
  public:
   struct Settings {

@@ -21,7 +21,7 @@ enum class TunedOp : uint8_t { kConv2d, kConv2dDgrad, kConv2dWgrad, kGroupNorm, 
 /// All that the time of an operation depends on: types, shapes, geometry, which operands there are and how
 /// they are aligned. The numbers' meanings are in choice_cache.cu.
 struct ChoiceKey {
-  static constexpr size_t kMost = 16;
+  static constexpr size_t kMost = 17;
 
   ChoiceKey(TunedOp op, DType dtype, std::initializer_list<int64_t> numbers);
   bool operator==(const ChoiceKey&) const = default;

@@ -1,7 +1,7 @@
-// The gradient of convolution by its data: dx[n,h,w,c] = scale * sum of dy[n,i,j,k] w[k,r,s,c] over all
-// (i,j,k,r,s) with i stride + r - top = h and j stride + s - left = w.
+// The gradient of convolution by its data: dx[n,h,w,c] = so_far[n,h,w,c] + scale * sum of dy[n,i,j,k]
+// w[k,r,s,c] over all (i,j,k,r,s) with i stride + r - top = h and j stride + s - left = w.
 //
-// dy [N,Ho,Wo,K], w [K,R,S,C], dx [N,H,W,C] in one or two tensors; float32 or bfloat16, sums in float32.
+// dy [N,Ho,Wo,K], w [K,R,S,C], dx and so_far [N,H,W,C] in one or two tensors; float32 or bfloat16, sums in float32.
 //
 // The idea: turned around, it is a gather, so no two threads add to one place. With stride 1 it is a forward
 // convolution of dy by the flipped filter. With stride d, a row h sees only the taps r = (h + top) mod d, +
@@ -25,7 +25,8 @@ namespace {
 
 template <class T>
 void run_class(const Gpu& gpu, ConstTensorRef dy, ConstTensorRef w, const Conv2dGeometry& g, float scale,
-               const ConcatOut& dx, const ResidueClass& rows, const ResidueClass& columns) {
+               const Concat& so_far, const ConcatOut& dx, const ResidueClass& rows,
+               const ResidueClass& columns) {
   const Shape& shape = dx.a.shape;  // [N,H,W,Ca]
   const int64_t outputs = w.shape[0], channels = dx.channels();
   const int taps = rows.taps * columns.taps;
@@ -43,6 +44,8 @@ void run_class(const Gpu& gpu, ConstTensorRef dy, ConstTensorRef w, const Conv2d
                            .taps_width = Divisor(std::max(columns.taps, 1))};
   const DgradOut<T> out{.a = dx.a.as<T>(),
                         .b = dx.b.as<T>(),
+                        .so_far_a = so_far.a.as<T>(),
+                        .so_far_b = so_far.b.as<T>(),
                         .channels_a = static_cast<int>(shape[3]),
                         .channels_b = dx.b ? static_cast<int>(dx.b.shape[3]) : 0,
                         .scale = scale,
@@ -55,7 +58,7 @@ void run_class(const Gpu& gpu, ConstTensorRef dy, ConstTensorRef w, const Conv2d
                         .stride = g.stride,
                         .first_h = rows.first,
                         .first_w = columns.first,
-                        .vector = chunks_align<__nv_bfloat16>(dx)};
+                        .vector = vector_dgrad(so_far, {dx.a, dx.b})};
   const bool vector = chunks_align<T>(dy.data, outputs) && chunks_align<T>(w.data, channels);
   auto depth = a;
   depth.depth = b.depth;  // 0 where the class sees no tap: dx = 0
@@ -73,24 +76,24 @@ void run_class(const Gpu& gpu, ConstTensorRef dy, ConstTensorRef w, const Conv2d
     run_implicit_gemm(gpu, gemm_tiling(c.kernel, vector, a.lines, b.lines, b.depth, kDepth<T>, 1), depth, b,
                       out);
   };
-  const ChoiceKey key(
-      TunedOp::kConv2dDgrad, dy.dtype,
-      {shape[0], shape[1], shape[2], shape[3], channels - shape[3], outputs, w.shape[1], w.shape[2], g.stride,
-       g.top, g.left, dy.shape[1], dy.shape[2], rows.first, columns.first, vector + 2 * out.vector});
+  const ChoiceKey key(TunedOp::kConv2dDgrad, dy.dtype,
+                      {shape[0], shape[1], shape[2], shape[3], channels - shape[3], outputs, w.shape[1],
+                       w.shape[2], g.stride, g.top, g.left, dy.shape[1], dy.shape[2], rows.first,
+                       columns.first, vector + 2 * out.vector, sources_there(so_far)});
   run(choose(gpu, key, candidates, run));
 }
 
 }  // namespace
 
 void conv2d_dgrad(const Gpu& gpu, ConstTensorRef dy, ConstTensorRef w, const Conv2dGeometry& g, float scale,
-                  const ConcatOut& dx) {
+                  const Concat& so_far, const ConcatOut& dx) {
   const Shape& shape = dx.a.shape;  // [N,H,W,Ca]
   if (shape.numel() == 0) return;
   const int filter_h = static_cast<int>(w.shape[1]), filter_w = static_cast<int>(w.shape[2]);
   dispatch_float(dy.dtype, "conv2d_dgrad", [&](auto element) {
     for (int h = 0; h < std::min<int64_t>(g.stride, shape[1]); ++h)
       for (int v = 0; v < std::min<int64_t>(g.stride, shape[2]); ++v)
-        run_class<decltype(element)>(gpu, dy, w, g, scale, dx,
+        run_class<decltype(element)>(gpu, dy, w, g, scale, so_far, dx,
                                      ResidueClass(h, shape[1], filter_h, g.stride, g.top),
                                      ResidueClass(v, shape[2], filter_w, g.stride, g.left));
   });

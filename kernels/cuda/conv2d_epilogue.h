@@ -8,6 +8,16 @@
 
 namespace imago::IMAGO_CUDA_NAMESPACE {
 
+/// v += eight elements from `at` on; nothing where there is no tensor.
+template <class U>
+__device__ __forceinline__ void add8(float (&v)[8], const U* from, int64_t at) {
+  if (!from) return;
+  float more[8];
+  load8(from + at, more);
+#pragma unroll
+  for (int e = 0; e < 8; ++e) v[e] += more[e];
+}
+
 /// Forward: y = (sum + bias + per_image_bias + residual) * scale, y [pixels,K]. Absent parts are null.
 template <class T>
 struct ForwardOut {
@@ -42,26 +52,19 @@ struct ForwardOut {
       }
     }
   }
-  template <class U>
-  static __device__ __forceinline__ void add8(float (&v)[8], const U* from, int64_t at) {
-    if (!from) return;
-    float more[8];
-    load8(from + at, more);
-#pragma unroll
-    for (int e = 0; e < 8; ++e) v[e] += more[e];
-  }
 };
 
-/// dgrad: dx = scale * sum, in one or two tensors, for the pixels of one residue class (see conv2d_dgrad.cu).
+/// dgrad: dx = so_far + scale * sum, in one or two tensors, for the pixels of one residue class (see conv2d_dgrad.cu).
 template <class T>
 struct DgradOut {
   T *a, *b;
+  const T *so_far_a, *so_far_b;  // like a and b; may be null
   int channels_a, channels_b;
   float scale;
   int lines, columns;          // pixels of the class, C
   Divisor image, image_width;  // of the class
   int height, width, stride, first_h, first_w;
-  bool vector;  // both channel counts are multiples of 8, both tensors aligned
+  bool vector;  // both channel counts are multiples of 8, all tensors aligned
 
   __device__ __forceinline__ void operator()(int m, int c, float (&v)[8]) const {
     int n, p, i, j;
@@ -72,15 +75,23 @@ struct DgradOut {
 #pragma unroll
     for (int e = 0; e < 8; ++e) v[e] *= scale;
     if (vector) {
-      store8(at(pixel, c), v);
+      const bool second = c >= channels_a;
+      const int64_t to = at(pixel, c, second);
+      add8(v, second ? so_far_b : so_far_a, to);
+      store8((second ? b : a) + to, v);
     } else {
 #pragma unroll
-      for (int e = 0; e < 8; ++e)
-        if (c + e < columns) *at(pixel, c + e) = from_float<T>(v[e]);
+      for (int e = 0; e < 8; ++e) {
+        if (c + e >= columns) break;
+        const bool second = c + e >= channels_a;
+        const int64_t to = at(pixel, c + e, second);
+        const T* const so_far = second ? so_far_b : so_far_a;
+        (second ? b : a)[to] = from_float<T>(so_far ? v[e] + to_float(so_far[to]) : v[e]);
+      }
     }
   }
-  __device__ __forceinline__ T* at(int64_t pixel, int c) const {
-    return c < channels_a ? a + pixel * channels_a + c : b + pixel * channels_b + (c - channels_a);
+  __device__ __forceinline__ int64_t at(int64_t pixel, int c, bool second) const {
+    return second ? pixel * channels_b + (c - channels_a) : pixel * channels_a + c;
   }
 };
 

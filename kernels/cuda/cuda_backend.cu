@@ -156,8 +156,8 @@ void CudaBackend::conv2d(const Concat& x, ConstTensorRef w, const Conv2dGeometry
   ops::conv2d(gpu_, x, w, geometry, epilogue, y);
 }
 void CudaBackend::conv2d_dgrad(ConstTensorRef dy, ConstTensorRef w, const Conv2dGeometry& geometry,
-                               float scale, const ConcatOut& dx, Workspace&) {
-  ops::conv2d_dgrad(gpu_, dy, w, geometry, scale, dx);
+                               float scale, const Concat& so_far, const ConcatOut& dx, Workspace&) {
+  ops::conv2d_dgrad(gpu_, dy, w, geometry, scale, so_far, dx);
 }
 void CudaBackend::conv2d_wgrad(const Concat& x, ConstTensorRef dy, const Conv2dGeometry& geometry,
                                float scale, TensorRef dw, TensorRef dbias, Workspace& workspace) {
@@ -178,10 +178,10 @@ void CudaBackend::group_norm(const Concat& x, ConstTensorRef gamma, ConstTensorR
 void CudaBackend::group_norm_backward(ConstTensorRef dy, const Concat& x, ConstTensorRef gamma,
                                       ConstTensorRef beta, ConstTensorRef scale_shift,
                                       ConstTensorRef statistics, const GroupNormConfig& config,
-                                      const ConcatOut& dx, TensorRef dgamma, TensorRef dbeta,
-                                      TensorRef dscale_shift, Workspace& workspace) {
-  ops::group_norm_backward(gpu_, dy, x, gamma, beta, scale_shift, statistics, config, dx, dgamma, dbeta,
-                           dscale_shift, workspace);
+                                      const Concat& so_far, const ConcatOut& dx, TensorRef dgamma,
+                                      TensorRef dbeta, TensorRef dscale_shift, Workspace& workspace) {
+  ops::group_norm_backward(gpu_, dy, x, gamma, beta, scale_shift, statistics, config, so_far, dx, dgamma,
+                           dbeta, dscale_shift, workspace);
 }
 
 // ---- Attention ----

@@ -11,7 +11,7 @@ void group_norm(const Gpu& gpu, const Concat& x, ConstTensorRef gamma, ConstTens
                 Workspace& workspace);
 void group_norm_backward(const Gpu& gpu, ConstTensorRef dy, const Concat& x, ConstTensorRef gamma,
                          ConstTensorRef beta, ConstTensorRef scale_shift, ConstTensorRef statistics,
-                         const GroupNormConfig& config, const ConcatOut& dx, TensorRef dgamma,
-                         TensorRef dbeta, TensorRef dscale_shift, Workspace& workspace);
+                         const GroupNormConfig& config, const Concat& so_far, const ConcatOut& dx,
+                         TensorRef dgamma, TensorRef dbeta, TensorRef dscale_shift, Workspace& workspace);
 
 }  // namespace imago::IMAGO_CUDA_NAMESPACE

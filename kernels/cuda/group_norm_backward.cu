@@ -2,17 +2,18 @@
 // shift and dh = dy activation'(h), everything follows from two sums per picture and channel,
 //   A[n,c] = sum_p dh,   B[n,c] = sum_p dh xhat:
 //   dshift = A, dscale = gamma B + beta A, dbeta += sum_n (1 + scale) A, dgamma += sum_n (1 + scale) B, and
-//   with S = sum over a group's channels of gamma (1 + scale) A, Q the same of B, M elements a group: dx =
-//   rstd (gamma (1 + scale) dh - S / M - xhat Q / M).
+//   with S = sum over a group's channels of gamma (1 + scale) A, Q the same of B, M elements a group:
+//   dx = so_far + rstd (gamma (1 + scale) dh - S / M - xhat Q / M).
 //
-// x [N,P,C] and dx in one or two sources, dy [N,P,C], statistics [N,G,2], scale_shift [N,2C].
+// x [N,P,C], dx and so_far in one or two sources, dy [N,P,C], statistics [N,G,2], scale_shift [N,2C].
 //
 // The idea: as forward, a block that holds all pixels of its groups reads x and dy twice, the second time
 // from L1/L2, and recomputes xhat and dh instead of storing them. With chunks, a first launch leaves the
-// chunks' sums behind and a second adds them up, in order. A last small launch adds over the pictures, one
-// thread a channel, in order: no atomics.
+// chunks' sums behind and a second adds them up, in order. A last small launch adds over the pictures: 32
+// rows of threads take every 32nd picture and meet in shared memory, in order: no atomics.
 //
-// Cost: reads x and dy once and writes dx once: at 32x32x128, N = 128, bfloat16: 101 MB, 34 us at 3 TB/s.
+// Cost: reads x and dy once and writes dx once: at 32x32x128, N = 128, bfloat16: 101 MB, 34 us at 3 TB/s. The
+// last launch: four loads from L2 one after the other, and a start, about 2 us.
 // Not measured on a GPU yet.
 #include "kernels/cuda/group_norm.h"
 #include "kernels/cuda/group_norm_slab.h"
@@ -26,6 +27,7 @@ template <class T>
 struct Backward {
   Slabs s;
   Sides<const T> x;
+  Sides<const T> so_far;  // sources may be null
   Sides<T> dx;
   const T* dy;
   const float *gamma, *beta, *statistics;
@@ -113,16 +115,20 @@ __device__ __forceinline__ void data_gradient(const Backward<T>& b, const Place&
   __syncthreads();
   for (int c = at.first_channel + at.column * kWidth; c < at.end_channel; c += s.columns * kWidth) {
     const Channels<kWidth, T> known(b, at.picture, c);
-    const Column<T> dx = b.dx.column(static_cast<int64_t>(at.picture) * s.pixels, c);
+    const int64_t first = static_cast<int64_t>(at.picture) * s.pixels;
+    const Column<T> dx = b.dx.column(first, c);
+    const bool adds = b.so_far.has(c);
+    const Column<const T> so_far = adds ? b.so_far.column(first, c) : Column<const T>{};
     for (int p = at.first_pixel + at.row; p < at.end_pixel; p += s.rows) {
-      float dh[kWidth], xhat[kWidth];
+      float dh[kWidth], xhat[kWidth], sum[kWidth] = {};
       known.read(p, b.silu, dh, xhat);
+      if (adds) load_width<kWidth>(so_far.at(p), sum);
 #pragma unroll
       for (int e = 0; e < kWidth; ++e) {
         const int g = (c + e - at.first_channel) / s.per_group;
-        dh[e] = known.rstd[e] * (known.gain[e] * dh[e] - mean_s[g] - xhat[e] * mean_q[g]);
+        sum[e] += known.rstd[e] * (known.gain[e] * dh[e] - mean_s[g] - xhat[e] * mean_q[g]);
       }
-      store_width<kWidth>(dx.at(p), dh);
+      store_width<kWidth>(dx.at(p), sum);
     }
   }
 }
@@ -147,15 +153,15 @@ __global__ void __launch_bounds__(kSlabThreads) group_norm_sums_kernel(const Bac
   if constexpr (kWhole) data_gradient<kWidth>(b, at, sum_a, sum_b, mean_s, mean_q);
 }
 
-/// A and B of picture n and channel c: the chunks in order.
+/// (A, B) of picture n and channel c: the chunks in order.
 __device__ __forceinline__ float2 merged_sums(const Slabs& s, const float* sums, int64_t n, int c) {
-  float a = 0.0f, b = 0.0f;
+  float2 sum = make_float2(0.0f, 0.0f);
   for (int k = 0; k < s.chunks; ++k) {
-    const float* part = sums + ((n * s.chunks + k) * s.channels + c) * 2;
-    a += part[0];
-    b += part[1];
+    const float2 part = *reinterpret_cast<const float2*>(sums + ((n * s.chunks + k) * s.channels + c) * 2);
+    sum.x += part.x;
+    sum.y += part.y;
   }
-  return make_float2(a, b);
+  return sum;
 }
 
 template <int kWidth, class T>
@@ -175,28 +181,39 @@ __global__ void __launch_bounds__(kSlabThreads) group_norm_dx_kernel(const Backw
   data_gradient<kWidth>(b, at, sum_a, sum_b, mean_s, mean_q);
 }
 
-/// One thread a channel: dgamma, dbeta over the pictures in order, and dscale_shift [N,2C] on the way. Any
-/// may be null.
+/// dgamma, dbeta over the pictures, in a fixed order, and dscale_shift [N,2C] on the way. Any may be null. A
+/// block: 32 channels; every row of its threads sums each kParameterRows-th picture, the first row the rows.
 template <class T>
-__global__ void __launch_bounds__(kSlabThreads)
+__global__ void __launch_bounds__(kParameterThreads)
     group_norm_parameters_kernel(const Backward<T> b, const int pictures, float* dgamma, float* dbeta,
                                  T* dscale_shift) {
-  const int c = static_cast<int>(blockIdx.x) * kSlabThreads + static_cast<int>(threadIdx.x);
-  if (c >= b.s.channels) return;
-  float gradient_gamma = 0.0f, gradient_beta = 0.0f;
-  for (int64_t n = 0; n < pictures; ++n) {
+  IMAGO_SHARED(float2, rows, [kParameterRows][kParameterChannels]);  // (dbeta, dgamma)
+  const int lane = static_cast<int>(threadIdx.x) % kParameterChannels;
+  const int first = static_cast<int>(threadIdx.x) / kParameterChannels;
+  const int c = static_cast<int>(blockIdx.x) * kParameterChannels + lane;
+  const bool inside = c < b.s.channels;
+  float2 sum = make_float2(0.0f, 0.0f);
+  for (int64_t n = first; inside && n < pictures; n += kParameterRows) {
     const float2 sums = merged_sums(b.s, b.sums, n, c);
     const int64_t row = n * 2 * b.s.channels;
     const float scale = b.scale_shift ? 1.0f + to_float(b.scale_shift[row + c]) : 1.0f;
-    gradient_beta += scale * sums.x;
-    gradient_gamma += scale * sums.y;
+    sum.x += scale * sums.x;
+    sum.y += scale * sums.y;
     if (dscale_shift) {
       dscale_shift[row + c] = from_float<T>(b.gamma[c] * sums.y + b.beta[c] * sums.x);
       dscale_shift[row + b.s.channels + c] = from_float<T>(sums.x);
     }
   }
-  if (dgamma) dgamma[c] += gradient_gamma;
-  if (dbeta) dbeta[c] += gradient_beta;
+  rows[first][lane] = sum;
+  __syncthreads();
+  if (first > 0 || !inside) return;
+#pragma unroll 4
+  for (int r = 1; r < kParameterRows; ++r) {
+    sum.x += rows[r][lane].x;
+    sum.y += rows[r][lane].y;
+  }
+  if (dbeta) dbeta[c] += sum.x;
+  if (dgamma) dgamma[c] += sum.y;
 }
 
 template <int kWidth, class T>
@@ -216,10 +233,11 @@ void launch_backward(const Gpu& gpu, const Backward<T>& b, int64_t pictures) {
 
 void group_norm_backward(const Gpu& gpu, ConstTensorRef dy, const Concat& x, ConstTensorRef gamma,
                          ConstTensorRef beta, ConstTensorRef scale_shift, ConstTensorRef statistics,
-                         const GroupNormConfig& config, const ConcatOut& dx, TensorRef dgamma,
-                         TensorRef dbeta, TensorRef dscale_shift, Workspace& workspace) {
+                         const GroupNormConfig& config, const Concat& so_far, const ConcatOut& dx,
+                         TensorRef dgamma, TensorRef dbeta, TensorRef dscale_shift, Workspace& workspace) {
   if (dy.numel() == 0) return;
-  const bool eights = in_eights(x) && in_eights(dx) && aligned16(dy.data);
+  const bool eights = in_eights(x) && in_eights(dx) && aligned16(dy.data) && aligned16(so_far.a.data) &&
+                      aligned16(so_far.b.data);
   const int width = eights ? 8 : 1;
   const int64_t pictures = dy.shape[0], channels = x.channels(), second_source = channels - x.a.shape[-1];
   const auto candidates = [&] {
@@ -233,6 +251,7 @@ void group_norm_backward(const Gpu& gpu, ConstTensorRef dy, const Concat& x, Con
     const auto run = [&](Choice c, Purpose purpose, void* sums) {
       const Backward<T> b{Slabs(x.a.shape, second_source, config.groups, width, c),
                           x,
+                          {so_far, dx},
                           dx,
                           dy.as<T>(),
                           gamma.as<float>(),
@@ -244,12 +263,15 @@ void group_norm_backward(const Gpu& gpu, ConstTensorRef dy, const Concat& x, Con
       eights ? launch_backward<8>(gpu, b, pictures) : launch_backward<1>(gpu, b, pictures);
       const bool adds = purpose == Purpose::kResult;
       launch(group_norm_parameters_kernel<T>,
-             {.grid = blocks_for(channels, kSlabThreads), .block = kSlabThreads, .stream = gpu.stream}, b,
-             static_cast<int>(pictures), adds ? dgamma.as<float>() : nullptr,
+             {.grid = blocks_for(channels, kParameterChannels),
+              .block = kParameterThreads,
+              .stream = gpu.stream},
+             b, static_cast<int>(pictures), adds ? dgamma.as<float>() : nullptr,
              adds ? dbeta.as<float>() : nullptr, dscale_shift.as<T>());
     };
-    run_fastest(gpu, group_norm_key(TunedOp::kGroupNormBackward, x, config, scale_shift, eights), workspace,
-                candidates, bytes, run);
+    const ChoiceKey key =
+        group_norm_key(TunedOp::kGroupNormBackward, x, config, scale_shift, eights, sources_there(so_far));
+    run_fastest(gpu, key, workspace, candidates, bytes, run);
   });
 }
 

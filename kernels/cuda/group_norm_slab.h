@@ -26,12 +26,12 @@ inline LaunchConfig slab_config(const Gpu& gpu, const Slabs& s, int64_t pictures
 
 /// What the choice of slabs and chunks depends on.
 inline ChoiceKey group_norm_key(TunedOp op, const Concat& x, const GroupNormConfig& config,
-                                ConstTensorRef scale_shift, bool eights) {
+                                ConstTensorRef scale_shift, bool eights, int so_far = 0) {
   const int64_t pictures = x.a.shape[0], channels_a = x.a.shape[-1];
   return {op,
           x.a.dtype,
           {pictures, x.a.numel() / (pictures * channels_a), channels_a, x.channels() - channels_a,
-           config.groups, scale_shift ? 1 : 0, eights}};
+           config.groups, scale_shift ? 1 : 0, eights, so_far}};
 }
 
 /// Where the calling thread stands.
@@ -88,7 +88,14 @@ struct Sides {
         b(x.b.template as<std::remove_const_t<T>>()),
         channels_a(static_cast<int>(x.a.shape[-1])),
         channels_b(static_cast<int>(x.channels()) - channels_a) {}
-  /// From `first_pixel` on, at channel c.
+  /// Sources of x that may be absent, cut like those of `like`.
+  Sides(const Concat& x, const ConcatOut& like)
+      : a(x.a.as<std::remove_const_t<T>>()),
+        b(x.b.as<std::remove_const_t<T>>()),
+        channels_a(static_cast<int>(like.a.shape[-1])),
+        channels_b(static_cast<int>(like.channels()) - channels_a) {}
+  __device__ __forceinline__ bool has(int c) const { return (c < channels_a ? a : b) != nullptr; }
+  /// From `first_pixel` on, at channel c, which is there.
   __device__ __forceinline__ Column<T> column(int64_t first_pixel, int c) const {
     return c < channels_a ? Column<T>{a + first_pixel * channels_a + c, channels_a}
                           : Column<T>{b + first_pixel * channels_b + (c - channels_a), channels_b};

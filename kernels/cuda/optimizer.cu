@@ -110,7 +110,8 @@ __global__ void __launch_bounds__(kThreads)
   const AdamWNumbers s(*step, grad_norm);
   const int64_t i = kUpdateElements * (static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x);
   if (i + kUpdateElements <= n) {
-    float g[kUpdateElements], p[kUpdateElements], m[kUpdateElements], v[kUpdateElements], ema[kUpdateElements] = {};
+    float g[kUpdateElements], p[kUpdateElements], m[kUpdateElements], v[kUpdateElements],
+        ema[kUpdateElements] = {};
     load4(b.g + i, g);
     load4(b.p + i, p);
     load4(b.m + i, m);

@@ -28,6 +28,9 @@ template <class Ref>
 size_t once(const BasicConcat<Ref>& t) {
   return once(t.a) + once(t.b);
 }
+int64_t elements(const Concat& t) {  // of the sources that are there
+  return (t.a ? t.a.numel() : 0) + (t.b ? t.b.numel() : 0);
+}
 size_t once(const Conv2dEpilogue& e) {
   return once(e.bias) + once(e.per_image_bias) + once(e.residual);
 }
@@ -88,9 +91,10 @@ class PlanBackend : public Backend {
         (e.bias ? 1 : 0) + (e.per_image_bias ? 1 : 0) + (e.residual ? 1 : 0) + (e.scale != 1);
     count("conv2d", conv2d_flops(pixels_of(y), w) + added * y.numel(), once(x), once(w), once(e), once(y));
   }
-  void conv2d_dgrad(ConstTensorRef dy, ConstTensorRef w, const Conv2dGeometry&, float, const ConcatOut& dx,
-                    Workspace&) override {
-    count("conv2d_dgrad", conv2d_flops(pixels_of(dy), w), once(dy), once(w), once(dx));
+  void conv2d_dgrad(ConstTensorRef dy, ConstTensorRef w, const Conv2dGeometry&, float, const Concat& so_far,
+                    const ConcatOut& dx, Workspace&) override {
+    count("conv2d_dgrad", conv2d_flops(pixels_of(dy), w) + elements(so_far), once(dy), once(w), once(so_far),
+          once(dx));
   }
   void conv2d_wgrad(const Concat& x, ConstTensorRef dy, const Conv2dGeometry&, float, TensorRef dw,
                     TensorRef dbias, Workspace&) override {
@@ -109,11 +113,12 @@ class PlanBackend : public Backend {
   }
   void group_norm_backward(ConstTensorRef dy, const Concat& x, ConstTensorRef gamma, ConstTensorRef beta,
                            ConstTensorRef scale_shift, ConstTensorRef statistics,
-                           const GroupNormConfig& config, const ConcatOut& dx, TensorRef dgamma,
-                           TensorRef dbeta, TensorRef dscale_shift, Workspace&) override {
+                           const GroupNormConfig& config, const Concat& so_far, const ConcatOut& dx,
+                           TensorRef dgamma, TensorRef dbeta, TensorRef dscale_shift, Workspace&) override {
     const int64_t each = kGroupNormBackward + (scale_shift ? 4 : 0) + (silu_of(config) ? kSiluBackward : 0);
-    count("group_norm_backward", each * dy.numel(), once(dy), once(x), once(gamma), once(beta),
-          once(scale_shift), once(statistics), once(dx), twice(dgamma), twice(dbeta), once(dscale_shift));
+    count("group_norm_backward", each * dy.numel() + elements(so_far), once(dy), once(x), once(gamma),
+          once(beta), once(scale_shift), once(statistics), once(so_far), once(dx), twice(dgamma),
+          twice(dbeta), once(dscale_shift));
   }
 
   void attention(ConstTensorRef q, ConstTensorRef k, ConstTensorRef v, int, float, TensorRef y, TensorRef lse,

@@ -67,12 +67,13 @@ void forward(const Concat& x_ref, const T* w, const Sizes& z, const Conv2dGeomet
   }
 }
 
-// dx[n,h,w,c] = scale * sum_{r,s} sum_k dy[n,i,j,k] w[k,r,s,c] over the (i,j) that read (h,w) at tap (r,s):
+// dx[n,h,w,c] = so_far[n,h,w,c] + scale * sum_{r,s} sum_k dy[n,i,j,k] w[k,r,s,c] over the (i,j) that read (h,w) at tap (r,s):
 // i = (h + top - r) / stride where that is whole and lies in the output, j alike.
 template <class T>
 void data_gradient(const T* dy, const T* w, const Sizes& z, const Conv2dGeometry& g, double scale,
-                   const ConcatOut& dx_ref) {
+                   const Concat& so_far_ref, const ConcatOut& dx_ref) {
   const ConcatView<T> dx(dx_ref);
+  const SoFarView<T> so_far(so_far_ref, dx_ref);
 #pragma omp parallel for collapse(2)
   for (int64_t n = 0; n < z.n; ++n) {
     for (int64_t ih = 0; ih < z.h; ++ih) {
@@ -92,7 +93,8 @@ void data_gradient(const T* dy, const T* w, const Sizes& z, const Conv2dGeometry
             }
           }
         }
-        for (int64_t c = 0; c < z.c; ++c) dx(z.pixel(n, ih, iw), c) = static_cast<T>(scale * sum[c]);
+        const int64_t pixel = z.pixel(n, ih, iw);
+        for (int64_t c = 0; c < z.c; ++c) dx(pixel, c) = static_cast<T>(so_far(pixel, c) + scale * sum[c]);
       }
     }
   }
@@ -144,10 +146,10 @@ void ReferenceBackend::conv2d(const Concat& x, ConstTensorRef w, const Conv2dGeo
 }
 
 void ReferenceBackend::conv2d_dgrad(ConstTensorRef dy, ConstTensorRef w, const Conv2dGeometry& geometry,
-                                    float scale, const ConcatOut& dx, Workspace&) {
+                                    float scale, const Concat& so_far, const ConcatOut& dx, Workspace&) {
   const Sizes sizes(dx.a.shape, dx.channels(), w.shape, geometry);
   dispatch("conv2d_dgrad", dy.dtype,
-           [&]<class T>() { data_gradient<T>(dy.as<T>(), w.as<T>(), sizes, geometry, scale, dx); });
+           [&]<class T>() { data_gradient<T>(dy.as<T>(), w.as<T>(), sizes, geometry, scale, so_far, dx); });
 }
 
 void ReferenceBackend::conv2d_wgrad(const Concat& x, ConstTensorRef dy, const Conv2dGeometry& geometry,

@@ -96,7 +96,7 @@ void forward(const Problem<T>& p, double eps, T* y, VectorOf<T>* statistics) {
 
 // With dh = dy act'(h) (1 + scale), the gradient by xhat gamma + beta:
 //   dgamma[c] += sum dh xhat,   dbeta[c] += sum dh
-//   dx = rstd (dh gamma - mean_g(dh gamma) - xhat mean_g(dh gamma xhat))
+//   dx = so_far + rstd (dh gamma - mean_g(dh gamma) - xhat mean_g(dh gamma xhat))
 // The two means are how x moves its own mean and variance.
 template <class T>
 class Backward {
@@ -104,8 +104,9 @@ class Backward {
   Backward(const Problem<T>& p, const T* dy, const VectorOf<T>* statistics)
       : p_(p), dy_(dy), statistics_(statistics) {}
 
-  void data_gradient(const ConcatOut& dx_ref) const {
+  void data_gradient(const Concat& so_far_ref, const ConcatOut& dx_ref) const {
     const ConcatView<T> dx(dx_ref);
+    const SoFarView<T> so_far(so_far_ref, dx_ref);
     const double count = static_cast<double>(p_.pixels * p_.group_channels);
 #pragma omp parallel for collapse(2)
     for (int64_t n = 0; n < p_.pictures; ++n) {
@@ -118,8 +119,8 @@ class Backward {
         });
         for_group(p_, n, g, [&](int64_t pixel, int64_t c) {
           const double dxhat = activation_gradient(n, pixel, c) * (1 + p_.scale(n, c)) * p_.gamma[c];
-          dx(pixel, c) =
-              static_cast<T>(rstd(n, c) * (dxhat - sum / count - xhat(n, pixel, c) * sum_xhat / count));
+          const double own = rstd(n, c) * (dxhat - sum / count - xhat(n, pixel, c) * sum_xhat / count);
+          dx(pixel, c) = static_cast<T>(so_far(pixel, c) + own);
         });
       }
     }
@@ -182,12 +183,12 @@ void ReferenceBackend::group_norm(const Concat& x, ConstTensorRef gamma, ConstTe
 void ReferenceBackend::group_norm_backward(ConstTensorRef dy, const Concat& x, ConstTensorRef gamma,
                                            ConstTensorRef beta, ConstTensorRef scale_shift,
                                            ConstTensorRef statistics, const GroupNormConfig& config,
-                                           const ConcatOut& dx, TensorRef dgamma, TensorRef dbeta,
-                                           TensorRef dscale_shift, Workspace&) {
+                                           const Concat& so_far, const ConcatOut& dx, TensorRef dgamma,
+                                           TensorRef dbeta, TensorRef dscale_shift, Workspace&) {
   dispatch("group_norm_backward", dy.dtype, [&]<class T>() {
     const Problem<T> problem(x, gamma, beta, scale_shift, config);
     const Backward<T> backward(problem, dy.as<T>(), statistics.as<VectorOf<T>>());
-    backward.data_gradient(dx);
+    backward.data_gradient(so_far, dx);
     backward.parameter_gradients(dgamma.as<VectorOf<T>>(), dbeta.as<VectorOf<T>>(), dscale_shift.as<T>());
   });
 }

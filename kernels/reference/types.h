@@ -59,4 +59,23 @@ class ConcatView {
   int64_t channels_a_, channels_b_;
 };
 
+/// Gradients summed so far, beside a dx like them, as numbers: view(pixel, c). Zero where a source is absent.
+template <class T>
+class SoFarView {
+ public:
+  SoFarView(const Concat& so_far, const ConcatOut& dx)
+      : a_(so_far.a.as<T>()),
+        b_(so_far.b.as<T>()),
+        channels_a_(dx.a.shape[-1]),
+        channels_b_(dx.channels() - channels_a_) {}
+  double operator()(int64_t pixel, int64_t c) const {
+    if (c < channels_a_) return a_ ? static_cast<double>(a_[pixel * channels_a_ + c]) : 0.0;
+    return b_ ? static_cast<double>(b_[pixel * channels_b_ + c - channels_a_]) : 0.0;
+  }
+
+ private:
+  const T *a_, *b_;
+  int64_t channels_a_, channels_b_;
+};
+
 }  // namespace imago::reference

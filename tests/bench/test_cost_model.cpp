@@ -174,6 +174,19 @@ TEST_F(Cifar10Step, GroupNormMovesEveryActivationTwice) {
   EXPECT_LT(relative_error(floor_backward, 0.86e-3), 0.02);
 }
 
+// What several layers read, and what skip connections and residuals carry, is summed by dgrad and GroupNorm.
+TEST_F(Cifar10Step, NoSumOfGradientsTakesAPassOfItsOwn) {
+  std::map<std::string, int> calls, sums;  // sums: calls that are given what others have collected
+  for (const OperationCost& c : costs()) {
+    const Operation& o = c.recorded.operation;
+    ++calls[o.name];
+    if (o.so_far.a || o.so_far.b) ++sums[o.name];
+  }
+  EXPECT_EQ(calls["add"], 0);
+  EXPECT_GT(sums["conv2d_dgrad"], 20);
+  EXPECT_GT(sums["group_norm_backward"], 20);
+}
+
 TEST_F(Cifar10Step, EveryTimeIsExplainedAndAboveItsFloor) {
   for (const OperationCost& c : costs()) {
     ASSERT_FALSE(c.launches.empty()) << c.recorded.operation.name;

@@ -1,5 +1,6 @@
 // Rows of the op table: conv2d, conv2d_dgrad, conv2d_wgrad, per_image_bias_grad.
 #include <cmath>
+#include <set>
 
 #include "tests/kernels/op_table.h"
 
@@ -25,6 +26,21 @@ struct Conv {
     return str(what, ": ", n, "x", h, "x", w, "x", ca, cb ? str("+", cb) : "", " K ", k, " ", r, "x", s,
                " stride ", geometry.stride, bias ? " bias" : "", per_image ? " per-image" : "",
                residual ? " residual" : "", scale != 1 ? str(" scale ", scale) : "");
+  }
+  /// Shapes that are small enough to be tried with every kind of so_far: one of every path of dgrad.
+  bool adds_to_sums() const {
+    static const std::set<std::string> some = {"everything added",
+                                               "linear",
+                                               "first",
+                                               "last",
+                                               "down",
+                                               "odd everything",
+                                               "long sum of dgrad",
+                                               "concat",
+                                               "blocks, two results",
+                                               "concat, odd",
+                                               "blocks, long sum of dgrad"};
+    return some.contains(what);
   }
   // Tensor cores take blocks of channels in one piece, also emulated ones.
   bool is_small() const { return products() <= (c() % 64 == 0 && k % 8 == 0 ? 12000000 : 100000); }
@@ -82,6 +98,7 @@ const std::vector<Conv>& convolutions() {
       {"blocks, wide", 1, 18, 16, 64, 0, 64, 3, 3, kSame3},
       {"blocks, no padding", 1, 11, 13, 64, 0, 64, 3, 5, {1, 0, 3, 1, 0}},
       {"blocks, 1x1", 2, 9, 9, 128, 0, 64, 1, 1, kNone, true, false, true},
+      {"blocks, two results", 1, 6, 10, 64, 64, 64, 3, 3, kSame3, false, false, false, 0.70710678f},
       {"blocks, many pixels", 1, 40, 56, 64, 0, 16, 3, 3, kSame3},
       {"blocks, linear", 1, 1, 300, 192, 0, 64, 1, 1, kNone, true},
       {"long sum of dgrad", 1, 2, 2, 8, 0, 128, 3, 3, kSame3, true},
@@ -131,21 +148,33 @@ OpRow conv2d_row() {
   return row;
 }
 
-// A pixel is read by at most R S outputs of K channels.
+// A pixel is read by at most R S outputs of K channels. What was there so far is added to their sum.
+void run_conv2d_dgrad(Bench& b, const Conv& z, const SoFar& so_far) {
+  const double length = static_cast<double>(z.r * z.s * z.k), size = kLargest * std::sqrt(length);
+  const auto tolerance = [&](bool adds) {
+    return z.scale * (sum_of(length) + roundings(2, size)) +
+           roundings(adds ? 1 : 0, z.scale * size + kLargest);
+  };
+  const Shape a{z.n, z.h, z.w, z.ca}, second{z.n, z.h, z.w, z.cb};
+  const TensorRef dy = b.input("dy", z.out()), w = b.input("w", z.weights());
+  const TensorRef dxa = b.output("dxa", a, tolerance(so_far.a));
+  const TensorRef dxb = z.cb ? b.output("dxb", second, tolerance(so_far.b)) : TensorRef();
+  b.backend().conv2d_dgrad(dy, w, z.geometry, z.scale, so_far.inputs(b, a, second), {dxa, dxb},
+                           b.workspace());
+}
+
 OpRow conv2d_dgrad_row() {
   OpRow row{.op = "conv2d_dgrad", .library = true};
   for (const Conv& z : convolutions()) {
-    const auto run = [=](Bench& b) {
-      const Tolerance tolerance =
-          z.scale * (sum_of(z.r * z.s * z.k) + roundings(2, kLargest * std::sqrt(z.r * z.s * z.k)));
-      const TensorRef dy = b.input("dy", z.out()), w = b.input("w", z.weights());
-      const TensorRef dxa = b.output("dxa", {z.n, z.h, z.w, z.ca}, tolerance);
-      const TensorRef dxb = z.cb ? b.output("dxb", {z.n, z.h, z.w, z.cb}, tolerance) : TensorRef();
-      b.backend().conv2d_dgrad(dy, w, z.geometry, z.scale, {dxa, dxb}, b.workspace());
-    };
-    row.cases.push_back({.name = z.name(), .run = run, .small = z.is_small(), .forward = [=](Bench& b) {
-                           run_conv2d(b, z);
-                         }});
+    row.cases.push_back({.name = z.name(),
+                         .run = [=](Bench& b) { run_conv2d_dgrad(b, z, {}); },
+                         .small = z.is_small(),
+                         .forward = [=](Bench& b) { run_conv2d(b, z); }});
+    for (const SoFar& so_far : SoFar::all(z.cb > 0)) {
+      row.cases.push_back({.name = z.name() + so_far.name(),
+                           .run = [=](Bench& b) { run_conv2d_dgrad(b, z, so_far); },
+                           .small = z.is_small() && z.adds_to_sums()});
+    }
   }
   return row;
 }

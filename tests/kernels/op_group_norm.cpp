@@ -54,6 +54,7 @@ const std::vector<Norm>& norms() {
       {"far from zero, large", {1, 24, 24}, 24, 8, 2, false, false, 100},
       {"another eps", {2, 4, 4}, 16, 0, 4, true, false, 0, 1e-6f},
       {"many channels", {1, 2, 3}, 640, 320, 32, true, false},
+      {"many pictures", {70, 1, 2}, 34, 0, 1, true, true},
   };
   return all;
 }
@@ -124,11 +125,15 @@ OpRow group_norm_row() {
 // gamma (1 + scale).
 struct BackwardTolerances {
   Tolerance dx, dgamma, dbeta, dscale_shift;
+  double largest_dx;
+
+  Tolerance dx_onto(bool so_far) const { return dx + roundings(so_far ? 1 : 0, largest_dx + kLargest); }
 
   explicit BackwardTolerances(const Norm& z) {
     const double rstd = largest_rstd(z), gain = kLargest * (z.scale_shift ? kLargest + 1 : 1);
     const double xhat_error = 2 * kU * (1 + std::abs(z.mean)) * rstd + 2 * kU * kLargest;
     const double dh_error = kLargest * ((z.silu ? 0.5 * gain * xhat_error : 0) + 8 * kU);
+    largest_dx = rstd * gain * kLargest;
     const double pixels = z.pixels_a_picture(), all = pixels * static_cast<double>(z.n());
     dx = {.absolute = rstd * gain * (dh_error + kLargest * xhat_error + 4 * kU * kLargest)};
     // Sums of terms dh (1 + scale) xhat: rounding of the sum, and the terms' own errors, which are
@@ -143,26 +148,35 @@ struct BackwardTolerances {
   }
 };
 
+void run_group_norm_backward(Bench& b, const Norm& z, const SoFar& so_far) {
+  const BackwardTolerances tolerances(z);
+  const Operands in(b, z);
+  const Shape a = z.with_channels(z.ca), second = z.with_channels(z.cb);
+  const TensorRef dy = b.input("dy", z.with_channels(z.c()));
+  const TensorRef statistics = b.input("statistics", {z.n(), z.groups, 2}, b.vectors());
+  ConcatOut dx{b.output("dxa", a, tolerances.dx_onto(so_far.a))};
+  if (z.cb) dx.b = b.output("dxb", second, tolerances.dx_onto(so_far.b));
+  const TensorRef dgamma = b.added_to("dgamma", {z.c()}, tolerances.dgamma);
+  const TensorRef dbeta = b.added_to("dbeta", {z.c()}, tolerances.dbeta);
+  TensorRef dscale_shift;
+  if (z.scale_shift) dscale_shift = b.output("dscale_shift", {z.n(), 2 * z.c()}, tolerances.dscale_shift);
+  b.backend().group_norm_backward(dy, in.x, in.gamma, in.beta, in.scale_shift, statistics, z.config(),
+                                  so_far.inputs(b, a, second), dx, dgamma, dbeta, dscale_shift,
+                                  b.workspace());
+}
+
 OpRow group_norm_backward_row() {
   OpRow row{.op = "group_norm_backward"};
   for (const Norm& z : norms()) {
-    const auto run = [=](Bench& b) {
-      const BackwardTolerances tolerances(z);
-      const Operands in(b, z);
-      const TensorRef dy = b.input("dy", z.with_channels(z.c()));
-      const TensorRef statistics = b.input("statistics", {z.n(), z.groups, 2}, b.vectors());
-      ConcatOut dx{b.output("dxa", z.with_channels(z.ca), tolerances.dx)};
-      if (z.cb) dx.b = b.output("dxb", z.with_channels(z.cb), tolerances.dx);
-      const TensorRef dgamma = b.added_to("dgamma", {z.c()}, tolerances.dgamma);
-      const TensorRef dbeta = b.added_to("dbeta", {z.c()}, tolerances.dbeta);
-      TensorRef dscale_shift;
-      if (z.scale_shift) dscale_shift = b.output("dscale_shift", {z.n(), 2 * z.c()}, tolerances.dscale_shift);
-      b.backend().group_norm_backward(dy, in.x, in.gamma, in.beta, in.scale_shift, statistics, z.config(), dx,
-                                      dgamma, dbeta, dscale_shift, b.workspace());
-    };
-    row.cases.push_back({.name = z.name(), .run = run, .small = z.is_small(), .forward = [=](Bench& b) {
-                           run_group_norm(b, z);
-                         }});
+    row.cases.push_back({.name = z.name(),
+                         .run = [=](Bench& b) { run_group_norm_backward(b, z, {}); },
+                         .small = z.is_small(),
+                         .forward = [=](Bench& b) { run_group_norm(b, z); }});
+    for (const SoFar& so_far : SoFar::all(z.cb > 0)) {
+      row.cases.push_back({.name = z.name() + so_far.name(),
+                           .run = [=](Bench& b) { run_group_norm_backward(b, z, so_far); },
+                           .small = z.is_small()});
+    }
   }
   return row;
 }

@@ -49,6 +49,30 @@ struct OpRow {
   std::function<void(const BackendUnderTest&)> check = {};  // memory operations: a test of their own
 };
 
+/// Which sources of so_far a gradient is given. `all` lists the ways that there are of giving any.
+struct SoFar {
+  bool a = false, b = false;
+  bool aligned = true;
+
+  static std::vector<SoFar> all(bool two_sources) {
+    if (two_sources) return {{true, false}, {false, true}, {true, true}, {true, true, false}};
+    return {{true, false}};
+  }
+  std::string name() const {
+    return std::string(" onto ") +
+           (a && b ? "both"
+            : a    ? "the first"
+                   : "the second") +
+           (aligned ? "" : ", unaligned");
+  }
+  /// Inputs of these shapes. Made last, so that only they are unaligned.
+  Concat inputs(Bench& bench, const Shape& first, const Shape& second) const {
+    if (!aligned) bench.begin_unaligned();
+    return {a ? bench.input("so_far_a", first) : TensorRef(),
+            b ? bench.input("so_far_b", second) : TensorRef()};
+  }
+};
+
 std::vector<OpRow> memory_rows();
 std::vector<OpRow> elementwise_rows();
 std::vector<OpRow> conv2d_rows();

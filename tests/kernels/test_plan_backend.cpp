@@ -35,7 +35,7 @@ TEST_F(PlanBackendTest, Convolution) {
   plan_.conv2d({x}, w, g, {}, y, workspace_);
   EXPECT_EQ(of("conv2d").flops, flops);
   EXPECT_EQ(of("conv2d").bytes, 2 * activations + weights);
-  plan_.conv2d_dgrad(y, w, g, 1, {x}, workspace_);
+  plan_.conv2d_dgrad(y, w, g, 1, {}, {x}, workspace_);
   EXPECT_EQ(of("conv2d_dgrad").flops, flops);
   plan_.conv2d_wgrad({x}, y, g, 1, dw, {}, workspace_);
   EXPECT_EQ(of("conv2d_wgrad").flops, flops);
@@ -59,6 +59,14 @@ TEST_F(PlanBackendTest, StridedConvolutionOfTwoSourcesWithEpilogue) {
   plan_.conv2d({a, b}, w, {2, 0, 0, 1, 1}, {bias, {}, residual, 0.5f}, y, workspace_);
   EXPECT_EQ(of("conv2d").flops, 2 * 32 * 4 * 9 * 8 + 3 * 128);
   EXPECT_EQ(of("conv2d").bytes, 4 * (640 + 384 + 288 + 4 + 128 + 128));
+}
+
+TEST_F(PlanBackendTest, WhatGradientsAreAddedToIsReadOnce) {
+  const TensorRef a = tensor({2, 8, 8, 5}), b = tensor({2, 8, 8, 3}), w = tensor({4, 3, 3, 8});
+  const TensorRef dy = tensor({2, 8, 8, 4}), sum = tensor({2, 8, 8, 3});
+  plan_.conv2d_dgrad(dy, w, Conv2dGeometry::same(3), 1, {{}, sum}, {a, b}, workspace_);
+  EXPECT_EQ(of("conv2d_dgrad").flops, 2 * 128 * 4 * 9 * 8 + 384);
+  EXPECT_EQ(of("conv2d_dgrad").bytes, 4 * (512 + 288 + 384 + 640 + 384));
 }
 
 TEST_F(PlanBackendTest, Attention) {  // N 2, T 16, 4 heads of 8: a product is 2 * 2 * 4 * 16 * 16 * 8

@@ -16,6 +16,11 @@ inline bool vector_epilogue(const Conv2dEpilogue& e, ConstTensorRef y) {
          aligned16(e.per_image_bias.data) && aligned16(e.residual.data);
 }
 
+/// The same of dgrad's results and of what they are added to.
+inline bool vector_dgrad(const Concat& so_far, const Concat& dx) {
+  return chunks_align<bf16>(dx) && aligned16(so_far.a.data) && aligned16(so_far.b.data);
+}
+
 /// Whether TMA can fetch the channels of both sources in whole boxes.
 inline bool in_boxes(const Concat& x) {
   const auto suits = [](const ConstTensorRef& t) { return t.shape[3] % kBlock == 0 && aligned16(t.data); };

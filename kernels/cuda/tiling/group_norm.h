@@ -15,6 +15,10 @@ namespace imago::tiling {
 
 constexpr int kSlabThreads = 256;
 
+/// The parameters' gradients, sums over pictures: a block's threads stand in rows of 32 channels.
+constexpr int kParameterChannels = 32, kParameterRows = 32;
+constexpr int kParameterThreads = kParameterChannels * kParameterRows;
+
 /// The geometry, the same for all blocks of a launch. Grid: x = slabs, y = chunks, z = pictures.
 struct Slabs {
   int channels_a, channels_b;  // of the two sources
