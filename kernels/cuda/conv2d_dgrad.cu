@@ -1,7 +1,8 @@
 // The gradient of convolution by its data: dx[n,h,w,c] = so_far[n,h,w,c] + scale * sum of dy[n,i,j,k]
 // w[k,r,s,c] over all (i,j,k,r,s) with i stride + r - top = h and j stride + s - left = w.
 //
-// dy [N,Ho,Wo,K], w [K,R,S,C], dx and so_far [N,H,W,C] in one or two tensors; float32 or bfloat16, sums in float32.
+// dy [N,Ho,Wo,K], w [K,R,S,C], dx and so_far [N,H,W,C] in one or two tensors; float32 or bfloat16, sums in
+// float32.
 //
 // The idea: turned around, it is a gather, so no two threads add to one place. With stride 1 it is a forward
 // convolution of dy by the flipped filter. With stride d, a row h sees only the taps r = (h + top) mod d, +
