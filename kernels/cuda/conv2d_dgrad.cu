@@ -11,7 +11,7 @@
 // it lies, [k][c], and transposed by ldmatrix on the way to the tensor cores: no flipped copy is kept
 // anywhere.
 //
-// Cost: as forward with C and K exchanged; d x d launches. Not measured on a GPU yet.
+// Cost: as forward with C and K exchanged, and one read of so_far; d x d launches. Not measured on a GPU yet.
 #include "kernels/cuda/conv2d.h"
 
 #include "kernels/cuda/autotune.h"
