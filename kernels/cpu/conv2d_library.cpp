@@ -6,7 +6,7 @@
 //                 take one convolution a source, too. The concatenation is never made.
 //   bfloat16.     Where the CPU cannot multiply it, operands are widened to float32 in the workspace, and
 //                 the result is rounded once, at the end.
-//   dgrad.        The scale and the sum so far take one pass over a dx in float32 (oneDNN's own sum is there for
+//   dgrad.        The scale and the sum so far take one pass over a dx in float32 (oneDNN's own sum is for
 //                 forward only).
 //   Epilogue.     The bias goes into the primitive; per-image bias, residual and scale take one pass over y,
 //                 which in bfloat16 is the rounding pass anyway.

@@ -22,8 +22,8 @@ struct TunedOpText {
   const char *name, *numbers;
 };
 /// For dgrad, h and w are the first row and column of a residue class; `added` has bits for bias,
-/// per_image_bias and residual, `so_far` for its sources; `vector` one for operands, one for results that are accessed sixteen bytes at
-/// a time.
+/// per_image_bias and residual, `so_far` for its sources; `vector` one for operands, one for results that are
+/// accessed sixteen bytes at a time.
 constexpr std::array<TunedOpText, 5> kTunedOps = {{
     {"conv2d", "N H W Ca Cb K R S stride top left Ho Wo added vector"},
     {"conv2d_dgrad", "N H W Ca Cb K R S stride top left Ho Wo h w vector so_far"},

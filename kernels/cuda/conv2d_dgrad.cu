@@ -1,7 +1,8 @@
 // The gradient of convolution by its data: dx[n,h,w,c] = so_far[n,h,w,c] + scale * sum of dy[n,i,j,k]
 // w[k,r,s,c] over all (i,j,k,r,s) with i stride + r - top = h and j stride + s - left = w.
 //
-// dy [N,Ho,Wo,K], w [K,R,S,C], dx and so_far [N,H,W,C] in one or two tensors; float32 or bfloat16, sums in float32.
+// dy [N,Ho,Wo,K], w [K,R,S,C], dx and so_far [N,H,W,C] in one or two tensors; float32 or bfloat16, sums in
+// float32.
 //
 // The idea: turned around, it is a gather, so no two threads add to one place. With stride 1 it is a forward
 // convolution of dy by the flipped filter. With stride d, a row h sees only the taps r = (h + top) mod d, +
@@ -10,7 +11,7 @@
 // it lies, [k][c], and transposed by ldmatrix on the way to the tensor cores: no flipped copy is kept
 // anywhere.
 //
-// Cost: as forward with C and K exchanged; d x d launches. Not measured on a GPU yet.
+// Cost: as forward with C and K exchanged, and one read of so_far; d x d launches. Not measured on a GPU yet.
 #include "kernels/cuda/conv2d.h"
 
 #include "kernels/cuda/autotune.h"

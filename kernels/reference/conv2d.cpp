@@ -67,7 +67,8 @@ void forward(const Concat& x_ref, const T* w, const Sizes& z, const Conv2dGeomet
   }
 }
 
-// dx[n,h,w,c] = so_far[n,h,w,c] + scale * sum_{r,s} sum_k dy[n,i,j,k] w[k,r,s,c] over the (i,j) that read (h,w) at tap (r,s):
+// dx[n,h,w,c] = so_far[n,h,w,c] + scale * sum_{r,s} sum_k dy[n,i,j,k] w[k,r,s,c] over the (i,j) that read
+// (h,w) at tap (r,s):
 // i = (h + top - r) / stride where that is whole and lies in the output, j alike.
 template <class T>
 void data_gradient(const T* dy, const T* w, const Sizes& z, const Conv2dGeometry& g, double scale,

@@ -154,16 +154,18 @@ TEST_F(Cifar10Step, ConvolutionsByResolutionOfTheirOutput) {
   EXPECT_LT(relative_error(gflops[4], 43), 0.015);  // 43.5: rounded down elsewhere
 }
 
-// 51 layers; 0.86 GB in and as much out: 0.57 ms at 3 TB/s, and half as much again on the way back.
+// 51 layers; 0.86 GB in and as much out: 0.57 ms at 3 TB/s, and half as much again on the way back, besides what the
+// gradients are added to.
 TEST_F(Cifar10Step, GroupNormMovesEveryActivationTwice) {
   int layers = 0;
-  double in = 0, floor = 0, floor_backward = 0;
+  double in = 0, floor = 0, floor_backward = 0, so_far = 0;
   for (const OperationCost& c : costs()) {
     const std::string name = c.recorded.operation.name;
     for (const LaunchCost& l : c.launches) {
       floor += name == "group_norm" ? l.time.floor : 0;
       floor_backward += name == "group_norm_backward" ? l.time.floor : 0;
     }
+    if (name == "group_norm_backward") so_far += bytes_of(c.recorded.operation.so_far);
     if (name != "group_norm") continue;
     ++layers;
     in += static_cast<double>(c.recorded.operation.y.bytes());
@@ -171,20 +173,20 @@ TEST_F(Cifar10Step, GroupNormMovesEveryActivationTwice) {
   EXPECT_EQ(layers, 51);
   EXPECT_LT(relative_error(in, 0.86e9), 0.01);
   EXPECT_LT(relative_error(floor, 0.57e-3), 0.02);
-  EXPECT_LT(relative_error(floor_backward, 0.86e-3), 0.02);
+  EXPECT_LT(relative_error(floor_backward - so_far / h100().memory_bandwidth, 0.86e-3), 0.02);
 }
 
-// What several layers read, and what skip connections and residuals carry, is summed by dgrad and GroupNorm.
-TEST_F(Cifar10Step, NoSumOfGradientsTakesAPassOfItsOwn) {
-  std::map<std::string, int> calls, sums;  // sums: calls that are given what others have collected
+// What several layers read, and what skip connections and residuals carry, is summed by dgrad and GroupNorm. Eight blocks
+// without a shortcut read what a skip connection reads, too: two gradients are there before either of those runs.
+TEST_F(Cifar10Step, SumsOfGradientsHardlyTakePassesOfTheirOwn) {
+  std::map<std::string, int> calls, sums;  // sums: tensors that continue what others have collected
   for (const OperationCost& c : costs()) {
     const Operation& o = c.recorded.operation;
     ++calls[o.name];
-    if (o.so_far.a || o.so_far.b) ++sums[o.name];
+    sums[o.name] += (o.so_far.a ? 1 : 0) + (o.so_far.b ? 1 : 0);
   }
-  EXPECT_EQ(calls["add"], 0);
-  EXPECT_GT(sums["conv2d_dgrad"], 20);
-  EXPECT_GT(sums["group_norm_backward"], 20);
+  EXPECT_EQ(calls["add"], 8);
+  EXPECT_EQ(sums["conv2d_dgrad"] + sums["group_norm_backward"], 85 - 8);
 }
 
 TEST_F(Cifar10Step, EveryTimeIsExplainedAndAboveItsFloor) {
