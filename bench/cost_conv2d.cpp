@@ -60,8 +60,12 @@ Launch hopper_launch(const GpuModel& gpu, const HopperTiling& t, const RecordedO
   return k;
 }
 
-/// One launch of implicit_gemm.h. share: of the operation's work that is this launch's. Where dbias is wanted, every
-/// block counts as one of those that sum dy, too (line_sums.h): the launch ends with them.
+/// In how many of its steps a block of wgrad sums dy for dbias. All count as blocks that do: a launch ends with them.
+double summing(const Operation& o, int64_t column_tiles, int parts) {
+  return o.dbias ? 1.0 / bias_shares(column_tiles, parts) : 0;
+}
+
+/// One launch of implicit_gemm.h. share: of the operation's work that is this launch's.
 Launch gemm_launch(const GpuModel& gpu, const GemmTiling& t, const RecordedOperation& o, const char* what,
                    double share = 1) {
   const bool tensor_cores = o.operation.x.a.dtype == DType::kBFloat16;
@@ -73,15 +77,14 @@ Launch gemm_launch(const GpuModel& gpu, const GemmTiling& t, const RecordedOpera
   const double steps = t.depth / step_depth;
   const double loaded = (m + n) * line;  // bytes a step
   // Every warp reads its rows of A and its columns of B.
-  const bool sums = o.operation.dbias;
-  const double read = (m * warps_n + n * warps_m + (sums ? m : 0)) * line;
+  const double sums = summing(o.operation, t.tiles_n, t.parts);  // line_sums.h
+  const double read = (m * warps_n + n * warps_m + sums * m) * line;
   const double gathered = (m + n) * kChunksPerLine * (t.vector ? 1 : kChunkBytes / bytes);
   const double warp_m = m / warps_m, warp_n = n / warps_n;
   const double fragments =  // ldmatrix and mma
-      warp_m / 16 + warp_n / 16 + (warp_m / 16) * (warp_n / 8) + (sums ? 2 : 0);
-  const double products = tensor_cores
-                              ? 32 * warps_m * warps_n * (step_depth / 16) * fragments
-                              : m * n * step_depth / assumed::kFfmaShare + (sums ? 2 * m * step_depth : 0);
+      warp_m / 16 + warp_n / 16 + (warp_m / 16) * (warp_n / 8) + 2 * sums;
+  const double products = tensor_cores ? 32 * warps_m * warps_n * (step_depth / 16) * fragments
+                                       : m * n * step_depth / assumed::kFfmaShare + sums * 2 * m * step_depth;
   Launch k;
   k.name = str("implicit_gemm ", m, "x", n, t.vector ? "" : " by element", what);
   k.blocks = t.tiles() * t.parts;
@@ -92,7 +95,7 @@ Launch gemm_launch(const GpuModel& gpu, const GemmTiling& t, const RecordedOpera
   k.roof = tensor_cores ? gpu.tensor_flops : GpuModel::kFloatFlopsPerCycle;
   const double rate = k.roof * (tensor_cores ? gpu.mma_sync_share : 1);
   k.flops = static_cast<double>(k.blocks) * 2 * m * n * t.depth;
-  k.tensor_cycles = 2 * m * (n + (sums && tensor_cores ? 8 : 0)) * t.depth / rate;
+  k.tensor_cycles = 2 * m * (n + (tensor_cores ? 8 * sums : 0)) * t.depth / rate;
   k.shared_cycles = steps * (read + loaded) / GpuModel::kSharedBytesPerCycle + epilogue_shared(m * n);
   k.issue_cycles =
       steps * (gathered * assumed::kGather + products) / GpuModel::kLanesPerCycle + epilogue_issue(m * n);
@@ -186,8 +189,8 @@ int64_t gradients_of(const Operation& o) {
   return o.w.numel() + (o.dbias ? o.w.shape[0] : 0);
 }
 
-/// The second launch of a wgrad in parts: dw and dbias += the parts, in order.
-Launch add_parts(const GpuModel& gpu, const RecordedOperation& o, int parts) {
+/// The second launch of a wgrad in parts: dw and dbias += the parts, in order. shares: of a part's dbias.
+Launch add_parts(const GpuModel& gpu, const RecordedOperation& o, int parts, int shares) {
   const int64_t count = gradients_of(o.operation);
   const auto weights = static_cast<double>(count);
   Launch k;
@@ -197,16 +200,17 @@ Launch add_parts(const GpuModel& gpu, const RecordedOperation& o, int parts) {
   k.l2_bytes = weights * sizeof(float) * (parts + 2);
   // Parts that do not stay in L2 come from memory.
   k.memory_bytes = weights * sizeof(float) * (2 + (weights * 4 * parts > gpu.l2_size / 2 ? parts : 0));
-  k.in_flight = k.threads * sizeof(float) * assumed::kUnroll;
-  k.serial_cycles = cycles(gpu, gpu.l2_latency) * parts / assumed::kUnroll;  // a thread adds them in order
+  k.in_flight = k.threads * sizeof(float) * kPartsInFlight;
+  const int longest = o.operation.dbias ? parts * shares : parts;  // a thread adds them in order
+  k.serial_cycles = cycles(gpu, gpu.l2_latency) * static_cast<double>(ceil_div(longest, kPartsInFlight));
   return k;
 }
 
-/// wgrad on wgmma: conv2d_wgrad_hopper.cu. Where dbias is wanted, every block counts as one of those that sum dy.
+/// wgrad on wgmma: conv2d_wgrad_hopper.cu.
 Launch hopper_wgrad(const GpuModel& gpu, const WgradTiling& t, const RecordedOperation& o) {
   const double columns = kWgradColumnBlocks * kBlock, results = kWgradOutputs * columns;
   const double boxes = t.boxes_per_part;
-  const double summed = o.operation.dbias ? 2 * t.dy_bytes() : 0;
+  const double summed = 2 * t.dy_bytes() * summing(o.operation, t.tiles / t.output_tiles, t.parts);
   const double read =
       2 * (t.pixels / 16.0) * wgmma_bytes(columns) + summed;  // a box, both consumer warpgroups
   Launch k;
@@ -231,23 +235,25 @@ std::vector<Launch> wgrad(const GpuModel& gpu, const RecordedOperation& o) {
   std::vector<Launch> launches;
   int parts = narrow_wgrad_parts(gpu.limits, c.x, c.y, c.geometry, c.w.shape);
   const bool narrow = parts > 0;
+  int64_t column_tiles = 1;
   if (narrow) {
     launches = {narrow_wgrad(o, parts)};
   } else if (const auto t = wgrad_tiling(gpu.limits, c.x, c.y, c.geometry, c.w.shape)) {
-    parts = t->parts;
+    parts = t->parts, column_tiles = t->tiles / t->output_tiles;
     launches = {hopper_wgrad(gpu, *t, o)};
   } else {
     const int64_t k = c.w.shape[0], columns = c.w.numel() / k, pixels = c.y.numel() / k;
     const int step = kChunksPerLine * kChunkBytes / sizeof(T);
     parts = wgrad_parts(gpu.limits, k, columns, pixels, step);
     const bool vector = chunks_align<T>(c.x) && chunks_align<T>(c.y.data, k);
-    launches = {
-        gemm_launch(gpu, gemm_tiling(gpu.limits, vector, k, columns, pixels, step, parts), o, " wgrad")};
+    const GemmTiling tiling = gemm_tiling(gpu.limits, vector, k, columns, pixels, step, parts);
+    column_tiles = tiling.tiles_n;
+    launches = {gemm_launch(gpu, tiling, o, " wgrad")};
   }
   if (narrow || parts > 1) {  // then dw is read and written by the second launch
     launches[0].memory_bytes = launches[0].useful_bytes -=
         2 * sizeof(float) * static_cast<double>(gradients_of(c));
-    launches.push_back(add_parts(gpu, o, parts));
+    launches.push_back(add_parts(gpu, o, parts, bias_shares(column_tiles, parts)));
   }
   return launches;
 }

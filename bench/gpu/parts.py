@@ -15,8 +15,8 @@ NETWORKS = {  # bench/configs: pictures a step
 }
 
 # What the sanitizer looks at: every family of kernels once, in small cases.
-SANITIZED = ("conv2d", "conv2d_dgrad", "conv2d_wgrad", "per_image_bias_grad", "group_norm", "group_norm_backward",
-             "attention", "attention_backward", "adamw", "norm")
+SANITIZED = ("conv2d", "conv2d_dgrad", "conv2d_wgrad", "per_image_bias_grad", "group_norm",
+             "group_norm_backward", "attention", "attention_backward", "adamw", "norm")
 
 # Several programs at once: no spinning, and nothing is measured for the autotuner.
 BESIDE_OTHERS = {"OMP_NUM_THREADS": "2", "OMP_WAIT_POLICY": "PASSIVE", "IMAGO_AUTOTUNE": "off"}

@@ -10,6 +10,9 @@
 //                 forward only).
 //   Epilogue.     The bias goes into the primitive; per-image bias, residual and scale take one pass over y,
 //                 which in bfloat16 is the rounding pass anyway.
+//   dbias.        A pass of our own over dy. oneDNN's convolution can sum it, but its matrix product cannot,
+//                 and for 3 -> 64 channels (32x32, batch 16, one thread with AVX2) its sum adds 0.65 ms to
+//                 0.86, where a plain loop takes 0.08.
 #include "kernels/cpu/conv2d_library.h"
 
 #include "kernels/cpu/columns.h"

@@ -127,7 +127,7 @@ __device__ __forceinline__ void sum_narrow(const T* dy, int pixels, int channels
   if (thread >= channels) return;
   sum = 0;
   for (int i = thread; i < kAdders; i += channels) sum += total[i];
-  to.put_bias(static_cast<int>(blockIdx.x), thread, sum);
+  to.put_bias(static_cast<int>(blockIdx.x), 0, thread, sum);
 }
 
 /// blockIdx.x: parts of the wide rows of all pictures.
@@ -191,7 +191,7 @@ __global__ void __launch_bounds__(kThreads, kNarrowBlocks)
   if (!to.dbias) return;
   if constexpr (kWideIsDy) {
     const int k = static_cast<int>(threadIdx.x);
-    if (k < g.wide) to.put_bias(static_cast<int>(blockIdx.x), k, total[kTaps * kNarrow][k]);
+    if (k < g.wide) to.put_bias(static_cast<int>(blockIdx.x), 0, k, total[kTaps * kNarrow][k]);
   } else {
     sum_narrow(narrow, rows / g.height * g.narrow_height * g.narrow_width, g.narrow, total[kTaps * kNarrow],
                to);

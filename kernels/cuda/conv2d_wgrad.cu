@@ -10,14 +10,15 @@
 // a second kernel adds the parts in order: no atomics, the same bits every time. Both operands have the
 // channels contiguous, across the direction of the sum; ldmatrix transposes them.
 //
-// dbias is one more column of dw, for a channel of x that is 1 everywhere. dy is in shared memory anyway, so
-// the blocks of the first tile of columns sum it there (line_sums.h): nothing is read again, and no launch is
-// added. A column of its own would cost a whole tile of columns.
+// dbias is one more column of dw, for a channel of x that is 1 everywhere. dy is in shared memory anyway, and
+// there it is summed (line_sums.h): nothing is read again, and no launch is added. A column of its own would
+// cost a whole tile of columns. Up to four tiles of columns take turns, step by step, because a launch ends
+// with its slowest block.
 //
 // Cost: 2 N Ho Wo K R S C FLOP; dy is read R S C / 128 times and x K / 128 times through L2; the parts are
-// written and read once, 8 bytes a weight and part. dbias: one mma more beside sixteen, in one of R S C / 128
-// blocks. Where the shape suits it, an H100 takes conv2d_wgrad_hopper.cu instead; C <= 3 or K <= 3 takes
-// conv2d_narrow.cu. Not measured on a GPU yet.
+// written and read once, 8 bytes a weight and part. dbias: one mma more beside sixteen, in every fourth step of
+// four tiles of columns. Where the shape suits it, an H100 takes conv2d_wgrad_hopper.cu instead; C <= 3 or
+// K <= 3 takes conv2d_narrow.cu. Not measured on a GPU yet.
 #include "kernels/cuda/conv2d.h"
 
 #include "kernels/cuda/autotune.h"
@@ -53,11 +54,11 @@ struct WgradOut {
         if (e < count) at[e] = v[e];
     }
   }
-  __device__ __forceinline__ bool wants_line_sums() const {
-    return to.dbias != nullptr;
+  __device__ __forceinline__ int line_shares() const {
+    return to.shares;
   }
-  __device__ __forceinline__ void line_sum(int k, float sum) const {
-    to.put_bias(static_cast<int>(blockIdx.z), k, sum);
+  __device__ __forceinline__ void line_sum(int share, int k, float sum) const {
+    to.put_bias(static_cast<int>(blockIdx.z), share, k, sum);
   }
 };
 
@@ -68,11 +69,17 @@ __global__ void __launch_bounds__(256)
   for (int64_t i = int64_t{blockIdx.x} * 256 + threadIdx.x; i < all; i += int64_t{gridDim.x} * 256) {
     const bool weight = i < weights;
     const int64_t stride = weight ? weights : parts.outputs;
+    const int rows = weight ? count : count * parts.shares;
     const float* const from = weight ? parts.dw + i : parts.dbias + (i - weights);
     float* const to = weight ? dw + i : dbias + (i - weights);
     float sum = 0;
-#pragma unroll 4
-    for (int part = 0; part < count; ++part) sum += from[part * stride];
+    for (int first = 0; first < rows; first += kPartsInFlight) {
+      float v[kPartsInFlight];
+#pragma unroll
+      for (int j = 0; j < kPartsInFlight; ++j) v[j] = first + j < rows ? from[(first + j) * stride] : 0.0f;
+#pragma unroll
+      for (int j = 0; j < kPartsInFlight; ++j) sum += v[j];
+    }
     *to += parts.scale * sum;
   }
 }
@@ -82,20 +89,27 @@ struct Gradients {
   float *dw, *dbias;
   Shape filter;
 
-  int64_t elements() const { return filter.numel() + (dbias ? filter[0] : 0); }
-  size_t bytes() const { return static_cast<size_t>(elements()) * sizeof(float); }
+  int64_t outputs() const { return filter[0]; }
+  int64_t biases() const { return dbias ? outputs() : 0; }
+  int64_t elements() const { return filter.numel() + biases(); }
+  int64_t scratch_elements(int parts) const { return parts * (filter.numel() + kMostBiasShares * biases()); }
+
   /// The same in other memory, for trials.
   Gradients in(float* memory) const { return {memory, dbias ? memory + filter.numel() : nullptr, filter}; }
-
-  /// The gradients themselves, or the sums of `parts` in `memory`.
-  WgradTarget target(float scale, int parts = 0, float* memory = nullptr) const {
-    float* const biases = memory ? memory + parts * filter.numel() : nullptr;
-    return {memory ? memory : dw,
-            dbias && memory ? biases : dbias,
-            scale,
-            static_cast<int>(filter[0]),
-            static_cast<int>(filter.numel() / filter[0]),
-            memory != nullptr};
+  WgradTarget target(float scale) const {
+    return {.dw = dw,
+            .dbias = dbias,
+            .scale = scale,
+            .outputs = static_cast<int>(outputs()),
+            .columns = static_cast<int>(filter.numel() / outputs()),
+            .in_parts = false,
+            .shares = dbias ? 1 : 0};
+  }
+  WgradTarget parts_target(float scale, float* memory, int parts, int shares) const {
+    WgradTarget t = target(scale);
+    t.dw = memory, t.in_parts = true;
+    if (dbias) t.dbias = memory + parts * filter.numel(), t.shares = shares;
+    return t;
   }
   void add(const Gpu& gpu, const WgradTarget& parts, int count) const {
     LaunchConfig config;
@@ -113,8 +127,9 @@ void conv2d_wgrad(const Gpu& gpu, const Concat& x, ConstTensorRef dy, const Conv
   if (dw.numel() == 0 || dy.numel() == 0) return;
   const Gradients gradients{dw.as<float>(), dbias.as<float>(), dw.shape};
   if (const int parts = narrow_wgrad_parts(gpu, x, dy, g, dw.shape)) {
-    void* const memory = workspace.get(gradients.bytes() * static_cast<size_t>(parts));
-    const WgradTarget sums = gradients.target(scale, parts, static_cast<float*>(memory));
+    void* const memory =
+        workspace.get(static_cast<size_t>(gradients.scratch_elements(parts)) * sizeof(float));
+    const WgradTarget sums = gradients.parts_target(scale, static_cast<float*>(memory), parts, 1);
     conv2d_wgrad_narrow(gpu, x, dy, g, dw.shape, sums, parts);
     gradients.add(gpu, sums, parts);
     return;
@@ -132,22 +147,30 @@ void conv2d_wgrad(const Gpu& gpu, const Concat& x, ConstTensorRef dy, const Conv
       return wgrad_candidates(gpu, hopper, vector, a.lines, b.lines, a.depth, kDepth<T>);
     };
     // The parts' sums, and behind them gradients for trials to add to.
-    const auto copies = [](Choice c) { return c.parts > 1 ? c.parts : 0; };
+    const auto in_parts = [&](Choice c) { return c.parts > 1 ? gradients.scratch_elements(c.parts) : 0; };
     const auto bytes = [&](Choice c, Purpose purpose) {
-      return gradients.bytes() * static_cast<size_t>(copies(c) + (purpose == Purpose::kTrial));
+      const int64_t trial = purpose == Purpose::kTrial ? gradients.elements() : 0;
+      return static_cast<size_t>(in_parts(c) + trial) * sizeof(float);
     };
     const auto run = [&](Choice c, Purpose purpose, void* memory) {
       float* const scratch = static_cast<float*>(memory);
-      const Gradients result =
-          purpose == Purpose::kTrial ? gradients.in(scratch + copies(c) * gradients.elements()) : gradients;
-      const WgradTarget to = c.parts > 1 ? result.target(scale, c.parts, scratch) : result.target(scale);
+      const Gradients result = purpose == Purpose::kTrial ? gradients.in(scratch + in_parts(c)) : gradients;
+      const auto target = [&](int64_t column_tiles) {
+        return c.parts > 1 ? result.parts_target(scale, scratch, c.parts, bias_shares(column_tiles, c.parts))
+                           : result.target(scale);
+      };
+      WgradTarget to;
       if (c.kernel == Kernel::kWgmma128) {
         WgradTiling tiling = hopper.value();
         tiling.cut_into(c.parts);
+        to = target(tiling.tiles / tiling.output_tiles);
         conv2d_wgrad_hopper(gpu, x, dy, g, filter, to, tiling);
       } else {
-        run_implicit_gemm(gpu, gemm_tiling(c.kernel, vector, a.lines, b.lines, a.depth, kDepth<T>, c.parts),
-                          a, b, WgradOut{to, a.lines, b.lines, b.lines % 8 == 0 && aligned16(to.dw)});
+        const GemmTiling tiling =
+            gemm_tiling(c.kernel, vector, a.lines, b.lines, a.depth, kDepth<T>, c.parts);
+        to = target(tiling.tiles_n);
+        run_implicit_gemm(gpu, tiling, a, b,
+                          WgradOut{to, a.lines, b.lines, b.lines % 8 == 0 && aligned16(to.dw)});
       }
       if (to.in_parts) result.add(gpu, to, c.parts);
     };

@@ -11,15 +11,17 @@
 // of the picture. So one box feeds three taps, and the instruction is as wide as three separate boxes would
 // make it. For other filters the blocks are three boxes of channels.
 //
-// dbias is the sum of dy down the pixels. In blocks of the first columns, two warps of the warpgroup that has
-// only one thread busy, the one that loads, sum the boxes of dy on ordinary pipelines while the tensor cores
-// multiply them. A wgmma with eight columns of ones would have to read dy from shared memory once more, too
-// (a block of columns further along than the boxes of x cannot be part of the same instruction), and hold up
-// the tensor cores for those 16 cycles beside every 96.
+// dbias is the sum of dy down the pixels. Two warps of the warpgroup that has only one thread busy, the one that
+// loads, sum boxes of dy on ordinary pipelines while the tensor cores multiply them. A wgmma with eight columns
+// of ones would have to read dy from shared memory once more, too (a block of columns further along than the
+// boxes of x cannot be part of the same instruction), and hold up the tensor cores for those 16 cycles beside
+// every 96. Up to four tiles of columns take turns, box by box: one alone would need all the bandwidth of its
+// shared memory and end after the others.
 //
 // Cost, per block and 128 pixels of a 3x3 filter: 128 x 192 x 128 products, 1536 cycles of the tensor cores,
-// for 50 KiB from L2 (34 bytes a cycle) and 85 bytes of shared memory read a cycle, 107 where dbias is summed,
-// in some 600 instructions of each of two warps. The parts are written and read once, 8 bytes a weight and
+// for 50 KiB from L2 (34 bytes a cycle) and 85 bytes of shared memory read a cycle; where dy is summed, in every
+// fourth box, 21 more, in some 600 instructions of each of the two warps. The parts are written and read once,
+// 8 bytes a weight and
 // part. Not measured on a GPU yet; 50 to 70 % of 989 TFLOP/s expected.
 #include "kernels/cuda/conv2d_hopper.h"
 #include "kernels/cuda/hopper_pixels.h"
@@ -80,23 +82,28 @@ __device__ __forceinline__ void produce(const WgradPlan& plan, unsigned char* sh
   }
 }
 
-/// One warp: dbias for 64 k's, from `first_output` on. A lane sums eight k's of every fourth pixel.
+/// One warp: this block's share of dbias for 64 k's, from `first_output` on. A lane sums eight k's of every fourth
+/// pixel.
 template <int kPixels>
 __device__ __forceinline__ void sum_outputs(const WgradPlan& plan, const unsigned char* dy, uint64_t* full,
-                                            uint64_t* empty, int boxes, int first_output,
+                                            uint64_t* empty, int boxes, int share, int first_output,
                                             const WgradTarget& to) {
   const int lane = static_cast<int>(threadIdx.x) % 32, chunk = lane % 8, first_pixel = lane / 8;
   float sum[8] = {};
+  int boxes_to_turn = share;
   RingPosition p;
   for (int box = 0; box < boxes; ++box, p.advance(plan.tiling.stages)) {
     ptx::mbarrier_wait(full + p.slot, p.lap);
-    const unsigned char* const stage = dy + p.slot * plan.tiling.stage_bytes();
+    if (boxes_to_turn-- == 0) {
+      const unsigned char* const stage = dy + p.slot * plan.tiling.stage_bytes();
 #pragma unroll 4
-    for (int q = first_pixel; q < kPixels; q += 4) {
-      float v[8];
-      load8(reinterpret_cast<const __nv_bfloat16*>(stage + q * kRowBytes + ((chunk ^ (q & 7)) << 4)), v);
+      for (int q = first_pixel; q < kPixels; q += 4) {
+        float v[8];
+        load8(reinterpret_cast<const __nv_bfloat16*>(stage + q * kRowBytes + ((chunk ^ (q & 7)) << 4)), v);
 #pragma unroll
-      for (int e = 0; e < 8; ++e) sum[e] += v[e];
+        for (int e = 0; e < 8; ++e) sum[e] += v[e];
+      }
+      boxes_to_turn = to.shares - 1;
     }
     __syncwarp();
     if (lane == 0) ptx::mbarrier_arrive(empty + p.slot);
@@ -109,7 +116,7 @@ __device__ __forceinline__ void sum_outputs(const WgradPlan& plan, const unsigne
   const int k = first_output + 8 * chunk;  // K is a multiple of eight
   if (first_pixel != 0 || k >= plan.outputs) return;
 #pragma unroll
-  for (int e = 0; e < 8; ++e) to.put_bias(static_cast<int>(blockIdx.z), k + e, sum[e]);
+  for (int e = 0; e < 8; ++e) to.put_bias(static_cast<int>(blockIdx.z), share, k + e, sum[e]);
 }
 
 /// grid.x: tiles of columns x tiles of k's, k's first; grid.z: parts of the pixels. Warpgroup 0 loads and sums
@@ -124,7 +131,7 @@ __global__ void __launch_bounds__(kConsumers + kWarpgroup, 1)
   uint64_t* const empty = full + plan.tiling.stages;
   int column_tile, output_tile;
   plan.output_tiles.split(static_cast<int>(blockIdx.x), column_tile, output_tile);
-  const bool sums = to.dbias && column_tile == 0;
+  const bool sums = column_tile < to.shares;
   if (threadIdx.x == 0) {
     for (int i = 0; i < plan.tiling.stages; ++i) {
       ptx::mbarrier_init(full + i, 1);
@@ -147,7 +154,7 @@ __global__ void __launch_bounds__(kConsumers + kWarpgroup, 1)
       produce(plan, shared, full, empty, &map_a, &map_b, &map_dy, columns, first_output, begin, end);
     else if (sums && half >= 0 && half < kSummingWarps)
       sum_outputs<kPixels>(plan, shared + half * plan.tiling.dy_bytes(), full, empty, end - begin,
-                           first_output + half * kBlock, to);
+                           column_tile, first_output + half * kBlock, to);
     return;
   }
 

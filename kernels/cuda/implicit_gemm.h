@@ -19,10 +19,11 @@
 
 namespace imago::IMAGO_CUDA_NAMESPACE {
 
-/// An `Out` that may want the sums of A's lines along k, too: line_sum(m, sum).
+/// An `Out` that may want the sums of A's lines along k, too, from the first line_shares() tiles of each row of tiles:
+/// they take turns, step by step. line_sum(share, m, sum).
 template <class Out>
 concept TakesLineSums = requires(const Out& out) {
-  out.wants_line_sums();
+  out.line_shares();
 };
 
 /// grid.x: tiles of C, neighbours along n first, because they share A. grid.z: parts of k, `depth` k's each.
@@ -54,10 +55,12 @@ __global__ void __launch_bounds__(Shape::kThreads, gemm_blocks(sizeof(typename A
 
   TileProduct<T, Shape, A::kKInner, B::kKInner> product(thread);
   LineSums<T, Shape> sums(thread);
-  bool summing = false;
+  const int share = tile % tiles_n;
+  int shares = 0, steps_to_turn = steps;  // never
   if constexpr (TakesLineSums<Out>) {
     static_assert(!A::kKInner, "LineSums reads tiles with k outside");
-    summing = n0 == 0 && out.wants_line_sums();  // one tile of each row of tiles is enough
+    shares = out.line_shares();
+    if (share < shares) steps_to_turn = share;
   }
 #pragma unroll
   for (int step = 0; step < kStages - 1; ++step) load(step);
@@ -67,12 +70,17 @@ __global__ void __launch_bounds__(Shape::kThreads, gemm_blocks(sizeof(typename A
     load(step + kStages - 1);
     product.multiply(ring_a + step % kStages * LoaderA::Tile::kBytes,
                      ring_b + step % kStages * LoaderB::Tile::kBytes);
-    if (summing) sums.add(ring_a + step % kStages * LoaderA::Tile::kBytes);
+    if constexpr (TakesLineSums<Out>) {
+      if (steps_to_turn-- == 0) {
+        sums.add(ring_a + step % kStages * LoaderA::Tile::kBytes);
+        steps_to_turn = shares - 1;
+      }
+    }
   }
   if constexpr (TakesLineSums<Out>) {
-    if (summing)
+    if (share < shares)
       sums.for_each([&](int row, float sum) {
-        if (m0 + row < out.lines) out.line_sum(m0 + row, sum);
+        if (m0 + row < out.lines) out.line_sum(share, m0 + row, sum);
       });
   }
 

@@ -142,6 +142,16 @@ inline int wgrad_parts(const GpuLimits& gpu, int64_t k, int64_t columns, int64_t
   return wgrad_parts_for(gpu, 2, tile, k, columns, pixels, step);
 }
 
+/// How many parts the second launch of a thread has on their way.
+constexpr int kPartsInFlight = 16;
+
+/// The sum of dy, dbias, needs one tile of each row of dw's tiles. So that its blocks do not end after all others,
+/// up to four tiles share the steps; without parts one has them all, because nobody would add up the shares.
+constexpr int kMostBiasShares = 4;
+constexpr int bias_shares(int64_t column_tiles, int parts) {
+  return parts > 1 ? static_cast<int>(std::min<int64_t>(column_tiles, kMostBiasShares)) : 1;
+}
+
 constexpr int kWgradColumnBlocks = 3;      // of 64 columns: 192 columns of dw a block
 constexpr int kWgradOutputs = 2 * kBlock;  // k's: 64 for each consumer warpgroup
 
