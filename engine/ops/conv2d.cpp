@@ -19,16 +19,17 @@ Filter filter_of(const Parameter& weight, const Shape& shape) {
   return {weight.compute.view(shape), gradient ? gradient.view(shape) : gradient, weight.value};
 }
 
-void check_shapes(const Tensor& x, const Tensor& skip, const Tensor& w, const Tensor& per_image_bias,
-                  const Tensor& residual, const Shape& y) {
+/// y: as a picture; result: as the caller gets it.
+void check_shapes(const Tensor& x, const Tensor& skip, const Tensor& w, const Shape& y,
+                  const Conv2dOptions& o, const Shape& result) {
   const int64_t channels = x.dim(3) + (skip ? skip.dim(3) : 0);
   check(w.dim(3) == channels, "conv2d: weight ", w.shape().to_string(), " for ", channels, " channels");
   check(y[1] > 0 && y[2] > 0, "conv2d: picture ", x.shape().to_string(), ", filter ", w.shape().to_string());
   check(!skip || (skip.dim(0) == x.dim(0) && skip.dim(1) == x.dim(1) && skip.dim(2) == x.dim(2)),
         "conv2d: the two sources differ in more than channels");
-  check(!per_image_bias || per_image_bias.shape() == Shape{y[0], y[3]},
+  check(!o.per_image_bias || o.per_image_bias.shape() == Shape{y[0], y[3]},
         "conv2d: per_image_bias must be [N,K]");
-  check(!residual || residual.shape() == y, "conv2d: residual must be ", y.to_string());
+  check(!o.residual || o.residual.shape() == result, "conv2d: residual must be ", result.to_string());
   check(w.dtype() == x.dtype(), "conv2d: weights are ", name_of(w.dtype()), ", the picture ",
         name_of(x.dtype()));
 }
@@ -85,7 +86,13 @@ Tensor convolve(const Tensor& x_in, const Tensor& skip_in, const Filter& w, cons
   const Conv2dGeometry& g = o.geometry;
   const Shape out{x.dim(0), g.out_height(x.dim(1), w.elements.dim(1)),
                   g.out_width(x.dim(2), w.elements.dim(2)), w.elements.dim(0)};
-  check_shapes(x, skip, w.elements, o.per_image_bias, residual, out);
+  Shape result = out;  // in `layout`
+  if (layout == Layout::kRows) {
+    result = {};
+    for (int i = 0; i + 1 < x_in.shape().rank(); ++i) result.push_back(x_in.dim(i));
+    result.push_back(out[3]);
+  }
+  check_shapes(x, skip, w.elements, out, o, result);
   Tensor y = empty(out, x.dtype(), x.device());  // [N,Ho,Wo,K]
   {
     ScratchSpace scratch(x.device());
@@ -93,12 +100,7 @@ Tensor convolve(const Tensor& x_in, const Tensor& skip_in, const Filter& w, cons
                                   o.scale};
     backend_of(x).conv2d({x, skip}, w.elements, g, epilogue, y, scratch);
   }
-  if (layout == Layout::kRows) {
-    Shape rows;
-    for (int i = 0; i + 1 < x_in.shape().rank(); ++i) rows.push_back(x_in.dim(i));
-    rows.push_back(out[3]);
-    y = y.view(rows);
-  }
+  if (layout == Layout::kRows) y = y.view(result);
   const Tensor bias_leaf = bias ? bias->value : Tensor(), dbias = bias_leaf ? bias_leaf.grad() : Tensor();
   check(w.gradient || !dbias, "conv2d: a bias that is trained needs a weight that is trained");
   return record("conv2d", y, {x_in, skip_in, w.leaf, bias_leaf, o.per_image_bias, o.residual},

@@ -112,6 +112,7 @@ TEST(Ops, ShapeErrorsSayWhatWasExpected) {
   EXPECT_THROW(conv2d(x, {}, frozen, &b, {Conv2dGeometry::same(3), {}, {}}), Error);
   EXPECT_THROW(add(x, random_leaf({1, 4, 4, 2}, 3)), Error);
   EXPECT_THROW(attention(x, x, x, 1, 1), Error);
+  EXPECT_THROW(linear(x, random_parameter({2, 3}, 5), nullptr, random_leaf({1, 2, 8, 2}, 6)), Error);
   EXPECT_THROW(avg_pool2x(random_leaf({1, 3, 4, 1}, 4)), Error);
 }
 
