@@ -21,8 +21,7 @@
 // Cost, per block and 128 pixels of a 3x3 filter: 128 x 192 x 128 products, 1536 cycles of the tensor cores,
 // for 50 KiB from L2 (34 bytes a cycle) and 85 bytes of shared memory read a cycle; where dy is summed, in every
 // fourth box, 21 more, in some 600 instructions of each of the two warps. The parts are written and read once,
-// 8 bytes a weight and
-// part. Not measured on a GPU yet; 50 to 70 % of 989 TFLOP/s expected.
+// 8 bytes a weight and part. Not measured on a GPU yet; 50 to 70 % of 989 TFLOP/s expected.
 #include "kernels/cuda/conv2d_hopper.h"
 #include "kernels/cuda/hopper_pixels.h"
 
@@ -148,8 +147,7 @@ __global__ void __launch_bounds__(kConsumers + kWarpgroup, 1)
   const int first_output = output_tile * kOutputs;
   if (warpgroup == 0) {
     ptx::registers_decrease<40>();
-    const int half =
-        static_cast<int>(threadIdx.x) / 32 - 1;  // of the k's, for the warps behind the loading one
+    const int half = static_cast<int>(threadIdx.x) / 32 - 1;  // of the k's; the first warp loads
     if (threadIdx.x == 0)
       produce(plan, shared, full, empty, &map_a, &map_b, &map_dy, columns, first_output, begin, end);
     else if (sums && half >= 0 && half < kSummingWarps)
