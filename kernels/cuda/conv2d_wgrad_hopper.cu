@@ -147,8 +147,7 @@ __global__ void __launch_bounds__(kConsumers + kWarpgroup, 1)
   const int first_output = output_tile * kOutputs;
   if (warpgroup == 0) {
     ptx::registers_decrease<40>();
-    const int half =
-        static_cast<int>(threadIdx.x) / 32 - 1;  // of the k's, for the warps behind the loading one
+    const int half = static_cast<int>(threadIdx.x) / 32 - 1;  // of the k's; the first warp loads
     if (threadIdx.x == 0)
       produce(plan, shared, full, empty, &map_a, &map_b, &map_dy, columns, first_output, begin, end);
     else if (sums && half >= 0 && half < kSummingWarps)
