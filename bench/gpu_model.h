@@ -4,10 +4,10 @@
 // instruction issue, and these overlap; it also waits for things that nothing of its own hides (the ring's first
 // tile, the epilogue, chains of dependent loads). So r blocks side by side take
 //     T(r) = max(r * max(tensor, shared, issue), max(tensor, shared, issue) + serial)   cycles,
-// and the blocks of a launch take as many rounds ("waves") of that as they need; persistent blocks, which take one tile
-// after the other, as many rounds as their tiles need. Meanwhile the whole chip has bytes
-// to move through L2 and device memory, which overlaps with all of it, and a kernel has to be started:
-//     seconds = launch + max(waves of T, latency + bytes / bandwidth).
+// and the blocks of a launch take as many rounds ("waves") of that as they need. Persistent blocks, which take one tile
+// after the other, start once and need as many rounds as their tiles do. Meanwhile the whole chip has bytes to move
+// through L2 and device memory, which overlaps with all of it, and a kernel has to be started:
+//     seconds = launch + max(start + waves of T, latency + bytes / bandwidth).
 // What a kernel finds in L2 because the one before it left it there is not modelled: expectations are a little too
 // long for small tensors.
 #pragma once

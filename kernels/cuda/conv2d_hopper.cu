@@ -10,7 +10,7 @@
 // pixels, so that the R vertical taps of one (s, 64 channels) are the same box read at R starting rows: a 3x3
 // convolution loads its pixels three times (and a quarter) instead of nine.
 //
-// Blocks are persistent, one a multiprocessor: each takes every so-manieth tile. The results go from the
+// Blocks are persistent, one a multiprocessor: on an H100 each takes every 132nd tile. The results go from the
 // accumulators straight to memory, so the rings stay in use, and while the consumers finish one tile the
 // producer fetches the next.
 //
