@@ -15,13 +15,13 @@
 #include <cstdio>
 
 #include "apps/common/run_app.h"
-#include "bench/cost_report.h"
 #include "bench/median.h"
 #include "bench/profile_table.h"
 #include "bench/step_parts.h"
 #include "bench/whole_step.h"
 #include "engine/io/json.h"
 #include "engine/tensor/allocator.h"
+#include "lab/cost_model/cost_report.h"
 
 namespace imago {
 namespace {

@@ -7,7 +7,7 @@
 #include <map>
 #include <string>
 
-#include "bench/watched_backend.h"
+#include "engine/autograd/watched_backend.h"
 #include "kernels/plan/plan_backend.h"
 
 namespace imago {

@@ -16,7 +16,7 @@
 // two (two roundings): g++ does so with -march=native, nvcc by default, g++ without FMA cannot. Therefore
 // every multiply-add below is spelled fmaf, and no product is ever an operand of a plain + or -: nothing is
 // left to contract. log, sin and cos are our own polynomials, since two libraries' would differ in the last
-// bit; square root is exactly rounded by IEEE 754. tests/kernels/test_philox.cpp pins the bits.
+// bit; square root is exactly rounded by IEEE 754. tests/kernels/philox_test.cpp pins the bits.
 //
 // No function here branches or looks anything up, so loops over quads vectorise.
 #pragma once

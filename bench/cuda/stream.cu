@@ -1,6 +1,6 @@
 #include "bench/cuda/stream.h"
 
-#include "kernels/cuda/cuda_backend.h"
+#include "kernels/cuda/runtime/cuda_backend.h"
 
 namespace imago {
 

@@ -9,7 +9,7 @@
 #include <cstdlib>
 #include <stdexcept>
 
-#include "tests/engine/temp_folder.h"
+#include "tests/support/temp_folder.h"
 
 namespace imago::testing {
 namespace fs = std::filesystem;

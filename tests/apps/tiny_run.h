@@ -4,7 +4,7 @@
 #include <string>
 
 #include "tests/apps/program.h"
-#include "tests/engine/temp_folder.h"
+#include "tests/support/temp_folder.h"
 
 namespace imago::testing {
 

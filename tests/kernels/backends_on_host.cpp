@@ -1,6 +1,6 @@
 // The backends that test_kernels runs the op table for.
 #include "kernels/cpu/cpu_backend.h"
-#include "tests/kernels/op_table.h"
+#include "tests/kernels/op_table/op_table.h"
 
 namespace imago::test {
 

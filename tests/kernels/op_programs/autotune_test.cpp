@@ -1,7 +1,7 @@
 // The autotuner by itself: what it measures and when, and what its cache survives. Candidates here are host
 // functions that take their time on an emulated stream; that real candidates are right is the op table's
 // business (see cuda_on_cpu.cpp).
-#include "kernels/cuda/autotune.h"
+#include "kernels/cuda/runtime/autotune.h"
 
 #include <gtest/gtest.h>
 #include <unistd.h>
@@ -12,7 +12,7 @@
 #include <iterator>
 #include <thread>
 
-#include "kernels/cuda/tiling/candidates.h"
+#include "kernels/cuda/runtime/candidates.h"
 
 namespace imago::cuda_on_cpu {
 namespace {

@@ -5,7 +5,7 @@
 #include <cstdio>
 #include <cstring>
 
-#include "tests/kernels/op_table.h"
+#include "tests/kernels/op_table/op_table.h"
 
 namespace imago::test {
 

@@ -3,8 +3,8 @@
 
 #include <memory>
 
-#include "kernels/cuda/cuda_backend.h"
-#include "tests/kernels/op_table.h"
+#include "kernels/cuda/runtime/cuda_backend.h"
+#include "tests/kernels/op_table/op_table.h"
 
 namespace imago::IMAGO_CUDA_NAMESPACE {
 

@@ -1,0 +1,99 @@
+// What happens to a finished tile of convolution, eight neighbouring channels of one pixel at a time: the
+// same for every kernel that computes such tiles.
+#pragma once
+
+#include "kernels/backend.h"
+#include "kernels/cuda/convolution/conv2d_tiling.h"
+#include "kernels/cuda/device/vec.h"
+
+namespace imago::IMAGO_CUDA_NAMESPACE {
+
+/// v += eight elements from `at` on; nothing where there is no tensor.
+template <class U>
+__device__ __forceinline__ void add8(float (&v)[8], const U* from, int64_t at) {
+  if (!from) return;
+  float more[8];
+  load8(from + at, more);
+#pragma unroll
+  for (int e = 0; e < 8; ++e) v[e] += more[e];
+}
+
+/// Forward: y = (sum + bias + per_image_bias + residual) * scale, y [pixels,K]. Absent parts are null.
+template <class T>
+struct ForwardOut {
+  T* y;
+  const float* bias;        // [K]
+  const T* per_image_bias;  // [N,K]
+  const T* residual;        // [lines,K]
+  float scale;
+  int lines, columns;  // pixels, K
+  Divisor image;       // pixels of one picture
+  bool vector;         // K is a multiple of 8 and everything is aligned
+
+  __device__ __forceinline__ void operator()(int pixel, int k, float (&v)[8]) const {
+    const int64_t at = static_cast<int64_t>(pixel) * columns + k;
+    const int64_t at_image = static_cast<int64_t>(image.divide(pixel)) * columns + k;
+    if (vector) {
+      add8(v, bias, k);
+      add8(v, per_image_bias, at_image);
+      add8(v, residual, at);
+#pragma unroll
+      for (int e = 0; e < 8; ++e) v[e] *= scale;
+      store8(y + at, v);
+    } else {
+#pragma unroll
+      for (int e = 0; e < 8; ++e) {
+        if (k + e >= columns) break;
+        float f = v[e];
+        if (bias) f += bias[k + e];
+        if (per_image_bias) f += to_float(per_image_bias[at_image + e]);
+        if (residual) f += to_float(residual[at + e]);
+        y[at + e] = from_float<T>(f * scale);
+      }
+    }
+  }
+};
+
+/// dgrad: dx = so_far + scale * sum, in one or two tensors, for the pixels of one residue class (see
+/// conv2d_dgrad.cu).
+template <class T>
+struct DgradOut {
+  T *a, *b;
+  const T *so_far_a, *so_far_b;  // like a and b; may be null
+  int channels_a, channels_b;
+  float scale;
+  int lines, columns;          // pixels of the class, C
+  Divisor image, image_width;  // of the class
+  int height, width, stride, first_h, first_w;
+  bool vector;  // both channel counts are multiples of 8, all tensors aligned
+
+  __device__ __forceinline__ void operator()(int m, int c, float (&v)[8]) const {
+    int n, p, i, j;
+    image.split(m, n, p);
+    image_width.split(p, i, j);
+    const int64_t pixel =
+        (static_cast<int64_t>(n) * height + first_h + i * stride) * width + first_w + j * stride;
+#pragma unroll
+    for (int e = 0; e < 8; ++e) v[e] *= scale;
+    if (vector) {
+      const bool second = c >= channels_a;
+      const int64_t to = at(pixel, c, second);
+      add8(v, second ? so_far_b : so_far_a, to);
+      store8((second ? b : a) + to, v);
+    } else {
+#pragma unroll
+      for (int e = 0; e < 8; ++e) {
+        if (c + e >= columns) break;
+        const bool second = c + e >= channels_a;
+        const int64_t to = at(pixel, c + e, second);
+        const T* const so_far = second ? so_far_b : so_far_a;
+        (second ? b : a)[to] = from_float<T>(so_far ? v[e] + to_float(so_far[to]) : v[e]);
+      }
+    }
+  }
+  __device__ __forceinline__ int64_t at(int64_t pixel, int c, bool second) const {
+    return second ? pixel * channels_b + (c - channels_a) : pixel * channels_a + c;
+  }
+};
+
+}  // namespace imago::IMAGO_CUDA_NAMESPACE

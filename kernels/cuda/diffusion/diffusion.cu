@@ -1,0 +1,204 @@
+// The arithmetic of diffusion itself: noise, the forward process (Ho 2020, eq. 4), the loss and the sampler's
+// update.
+//
+// Pictures are small next to activations (3 channels), so these kernels are about launches, not bytes: each
+// is one. One Philox call gives four elements their numbers, so a thread owns a quad of neighbouring elements
+// of one picture; which bits an element gets depends on (seed, stream, id, element) alone, as everywhere
+// (kernels/philox.h). Not measured on a GPU yet.
+#include "kernels/cuda/diffusion/diffusion.h"
+
+#include "kernels/cuda/device/vec.h"
+#include "kernels/philox.h"
+
+namespace imago::IMAGO_CUDA_NAMESPACE {
+namespace {
+
+constexpr int kThreads = 256;
+
+/// Pictures of `elements` elements each, cut into quads that are counted through the batch.
+struct Quads {
+  int64_t pictures, elements;
+
+  explicit Quads(const Shape& shape)
+      : pictures(shape[0]), elements(pictures ? shape.numel() / pictures : 0) {}
+  __host__ __device__ int64_t per_picture() const { return (elements + 3) / 4; }
+  LaunchConfig config(const Gpu& gpu) const {
+    return {.grid = blocks_for(pictures * per_picture(), kThreads), .block = kThreads, .stream = gpu.stream};
+  }
+  /// f(n, i, lane) for the up to four elements i of the calling thread's quad of picture n.
+  template <class Begin, class F>
+  __device__ __forceinline__ void for_mine(Begin&& begin, F&& f) const {
+    const int64_t thread = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
+    if (thread >= pictures * per_picture()) return;
+    const int64_t n = thread / per_picture(), quad = thread % per_picture();
+    begin(n, static_cast<uint32_t>(quad));
+    for (int lane = 0; lane < 4 && 4 * quad + lane < elements; ++lane)
+      f(n, n * elements + 4 * quad + lane, lane);
+  }
+};
+
+/// RandomKey on the device.
+struct Key {
+  uint64_t seed;
+  uint32_t stream;
+  const int64_t* ids;
+
+  explicit Key(const RandomKey& k) : seed(k.seed), stream(k.stream), ids(k.ids.as<int64_t>()) {}
+  __device__ __forceinline__ FloatQuad normals(int64_t n, uint32_t quad) const {
+    return normal_quad(seed, stream, ids[n], quad);
+  }
+};
+
+// ---- y ~ N(0,1) ----
+
+template <class T>
+__global__ void __launch_bounds__(kThreads) normal_kernel(const Quads quads, const Key key, T* y) {
+  FloatQuad z;
+  quads.for_mine([&](int64_t n, uint32_t quad) { z = key.normals(n, quad); },
+                 [&](int64_t, int64_t i, int lane) { y[i] = from_float<T>(z[lane]); });
+}
+
+// ---- xt = c0 x0 + c1 e, target = c2 x0 + c3 e ----
+
+__device__ __forceinline__ float pixel(uint8_t v) {
+  return static_cast<float>(v) / 127.5f - 1.0f;
+}
+template <class T>
+__device__ __forceinline__ float pixel(T v) {
+  return to_float(v);
+}
+
+template <class X, class T>
+__global__ void __launch_bounds__(kThreads) q_sample_kernel(const Quads quads, const Key key, const X* x0,
+                                                            const float* coefficients, T* xt, float* target) {
+  FloatQuad e;
+  const float* c = nullptr;
+  quads.for_mine(
+      [&](int64_t n, uint32_t quad) {
+        e = key.normals(n, quad);
+        c = coefficients + 4 * n;
+      },
+      [&](int64_t, int64_t i, int lane) {
+        const float x = pixel(x0[i]);
+        xt[i] = from_float<T>(c[0] * x + c[1] * e[lane]);
+        target[i] = c[2] * x + c[3] * e[lane];
+      });
+}
+
+// ---- loss[n] = weight[n] / M sum (prediction - target)^2: one block a picture, a tree in shared memory ----
+
+template <class T>
+__global__ void __launch_bounds__(kThreads)
+    mse_loss_kernel(const T* prediction, const float* target, const float* weight, const int64_t elements,
+                    float* loss) {
+  IMAGO_SHARED(float, partial, [kThreads]);
+  const int64_t n = blockIdx.x;
+  const int thread = static_cast<int>(threadIdx.x);
+  float sum = 0.0f;
+  for (int64_t e = thread; e < elements; e += kThreads) {
+    const float difference = to_float(prediction[n * elements + e]) - target[n * elements + e];
+    sum += difference * difference;
+  }
+  partial[thread] = sum;
+  __syncthreads();
+  for (int half = kThreads / 2; half > 0; half /= 2) {
+    if (thread < half) partial[thread] += partial[thread + half];
+    __syncthreads();
+  }
+  if (thread == 0) loss[n] = weight[n] * partial[0] / static_cast<float>(elements);
+}
+
+// ---- dprediction = dloss[n] weight[n] 2/M (prediction - target) ----
+
+template <class T>
+__global__ void __launch_bounds__(kThreads)
+    mse_loss_backward_kernel(const Quads quads, const float* dloss, const T* prediction, const float* target,
+                             const float* weight, T* dprediction) {
+  float factor = 0.0f;
+  quads.for_mine(
+      [&](int64_t n, uint32_t) { factor = dloss[n] * weight[n] * 2.0f / static_cast<float>(quads.elements); },
+      [&](int64_t, int64_t i, int) {
+        dprediction[i] = from_float<T>(factor * (to_float(prediction[i]) - target[i]));
+      });
+}
+
+// ---- x0 = clamp(x0_x x + x0_m m), y = y_x x + y_m m + y_x0 x0 + sigma z ----
+
+template <class T>
+__global__ void __launch_bounds__(kThreads)
+    sampler_step_kernel(const Quads quads, const Key key, const SamplerStep s, const float* x, const T* m,
+                        float* y) {
+  FloatQuad z = {0.0f, 0.0f, 0.0f, 0.0f};
+  quads.for_mine(
+      [&](int64_t n, uint32_t quad) {
+        if (s.sigma != 0.0f) z = key.normals(n, quad);
+      },
+      [&](int64_t, int64_t i, int lane) {
+        const float xi = x[i], mi = to_float(m[i]);
+        float x0 = s.x0_x * xi + s.x0_m * mi;
+        if (s.clip > 0.0f)
+          x0 = x0 < -s.clip ? -s.clip : x0 > s.clip ? s.clip : x0;  // keeps NaN, unlike fminf
+        y[i] = s.y_x * xi + s.y_m * mi + s.y_x0 * x0 + s.sigma * z[lane];
+      });
+}
+
+}  // namespace
+
+void normal(const Gpu& gpu, const RandomKey& key, TensorRef y) {
+  const Quads quads(y.shape);
+  if (y.numel() == 0) return;
+  dispatch_float(y.dtype, "normal", [&](auto t) {
+    launch(normal_kernel<decltype(t)>, quads.config(gpu), quads, Key(key), y.as<decltype(t)>());
+  });
+}
+
+void q_sample(const Gpu& gpu, ConstTensorRef x0, ConstTensorRef coefficients, const RandomKey& key,
+              TensorRef xt, TensorRef target) {
+  const Quads quads(xt.shape);
+  if (xt.numel() == 0) return;
+  dispatch_float(xt.dtype, "q_sample", [&](auto t) {
+    using T = decltype(t);
+    const auto run = [&](auto from) {
+      using X = decltype(from);
+      launch(q_sample_kernel<X, T>, quads.config(gpu), quads, Key(key), x0.as<X>(), coefficients.as<float>(),
+             xt.as<T>(), target.as<float>());
+    };
+    x0.dtype == DType::kUInt8 ? run(uint8_t()) : dispatch_float(x0.dtype, "q_sample", run);
+  });
+}
+
+void mse_loss(const Gpu& gpu, ConstTensorRef prediction, ConstTensorRef target, ConstTensorRef weight,
+              TensorRef loss) {
+  const int64_t pictures = prediction.shape[0];
+  if (pictures == 0) return;
+  dispatch_float(prediction.dtype, "mse_loss", [&](auto t) {
+    using T = decltype(t);
+    launch(mse_loss_kernel<T>, {.grid = blocks_for(pictures, 1), .block = kThreads, .stream = gpu.stream},
+           prediction.as<T>(), target.as<float>(), weight.as<float>(), prediction.numel() / pictures,
+           loss.as<float>());
+  });
+}
+
+void mse_loss_backward(const Gpu& gpu, ConstTensorRef dloss, ConstTensorRef prediction, ConstTensorRef target,
+                       ConstTensorRef weight, TensorRef dprediction) {
+  const Quads quads(prediction.shape);
+  if (prediction.numel() == 0) return;
+  dispatch_float(prediction.dtype, "mse_loss_backward", [&](auto t) {
+    using T = decltype(t);
+    launch(mse_loss_backward_kernel<T>, quads.config(gpu), quads, dloss.as<float>(), prediction.as<T>(),
+           target.as<float>(), weight.as<float>(), dprediction.as<T>());
+  });
+}
+
+void sampler_step(const Gpu& gpu, ConstTensorRef x, ConstTensorRef m, const SamplerStep& step,
+                  const RandomKey& key, TensorRef y) {
+  const Quads quads(x.shape);
+  if (x.numel() == 0) return;
+  dispatch_float(m.dtype, "sampler_step", [&](auto t) {
+    using T = decltype(t);
+    launch(sampler_step_kernel<T>, quads.config(gpu), quads, Key(key), step, x.as<float>(), m.as<T>(),
+           y.as<float>());
+  });
+}
+
+}  // namespace imago::IMAGO_CUDA_NAMESPACE

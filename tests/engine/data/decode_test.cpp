@@ -1,0 +1,200 @@
+// Every kind of PNG and JPEG that people have, and what is left of them when cut or damaged.
+#include "engine/data/decode.h"
+
+#include <algorithm>
+#include <cstdlib>
+
+#include "tests/support/picture_files.h"
+#include "tests/support/temp_folder.h"
+
+namespace imago {
+namespace {
+
+using namespace testing;
+using Bytes = std::vector<uint8_t>;
+
+Bytes pixels_of(const std::string& file) {
+  return decode_picture(file, "test").pixels;
+}
+
+TEST(Decode, GreyPaletteAndColour) {
+  const Picture grey = decode_picture(make_png(2, 8, 0, {"\x01\x80", "\xff\x07"}), "grey");
+  EXPECT_EQ(grey.channels, 1);
+  EXPECT_EQ(grey.height, 2);
+  EXPECT_EQ(grey.pixels, (Bytes{1, 128, 255, 7}));
+  EXPECT_EQ(pixels_of(make_png(8, 1, 0, {"\xa1"})),
+            (Bytes{255, 0, 255, 0, 0, 0, 0, 255}));  // black and white
+  EXPECT_EQ(pixels_of(make_png(4, 2, 0, {"\x1b"})), (Bytes{0, 85, 170, 255}));
+  const Picture colour = decode_picture(make_png(2, 8, 2, {"abcdef"}), "colour");
+  EXPECT_EQ(colour.channels, 3);
+  EXPECT_EQ(colour.pixels, (Bytes{'a', 'b', 'c', 'd', 'e', 'f'}));
+  const std::string palette = png_chunk("PLTE", std::string("\x0a\x14\x1e\xc8\x00\x64", 6));
+  EXPECT_EQ(pixels_of(make_png(2, 4, 3, {"\x10"}, palette)), (Bytes{200, 0, 100, 10, 20, 30}));
+}
+
+TEST(Decode, TransparencyLiesOverWhite) {  // (c a + 255 (255 - a)) / 255, rounded
+  EXPECT_EQ(
+      pixels_of(make_png(3, 8, 6, {std::string("\x64\x0a\xfa\xff\x64\x0a\xfa\x00\x64\x0a\xfa\x80", 12)})),
+      (Bytes{100, 10, 250, 255, 255, 255, 177, 132, 252}));
+  const Picture grey =
+      decode_picture(make_png(3, 8, 4, {std::string("\x64\xff\x64\x00\x64\x80", 6)}), "grey");
+  EXPECT_EQ(grey.channels, 1);
+  EXPECT_EQ(grey.pixels, (Bytes{100, 255, 177}));
+  const std::string palette = png_chunk("PLTE", std::string("\x0a\x14\x1e\xc8\x00\x64", 6)) +
+                              png_chunk("tRNS", std::string("\x00\xff", 2));
+  EXPECT_EQ(pixels_of(make_png(2, 4, 3, {"\x10"}, palette)), (Bytes{200, 0, 100, 255, 255, 255}));
+}
+
+TEST(Decode, SixteenBitsAreRounded) {  // v / 257: 127 / 257 is below one half, 129 / 257 above
+  EXPECT_EQ(pixels_of(make_png(4, 16, 0, {std::string("\x00\x7f\x00\x81\xff\xff\x80\x00", 8)})),
+            (Bytes{0, 1, 255, 128}));
+  EXPECT_EQ(pixels_of(make_png(1, 16, 2, {std::string("\x01\x00\x00\x00\xfe\xff", 6)})), (Bytes{1, 0, 254}));
+  EXPECT_EQ(pixels_of(make_png(1, 16, 6, {std::string("\x00\x00\xff\xff\x80\x00\x00\x00", 8)})),
+            (Bytes{255, 255, 255}));
+}
+
+void expect_close(const Bytes& got, const Bytes& expected, int tolerance) {
+  ASSERT_EQ(got.size(), expected.size());
+  for (size_t i = 0; i < got.size(); ++i) EXPECT_NEAR(got[i], expected[i], tolerance) << i;
+}
+
+TEST(Decode, Jpeg) {
+  // Quality 95: stb's quantisation steps are at most 12 (luma) and 10 (chroma); errors are half of that.
+  const Bytes grey = gradient(16, 24, 1), colour = gradient(16, 24, 3);
+  const Picture decoded = decode_picture(make_jpeg(16, 24, 3, colour), "colour");
+  EXPECT_EQ(decoded.height, 16);
+  EXPECT_EQ(decoded.width, 24);
+  expect_close(decoded.pixels, colour, 6);
+  // stb writes grey as colour with equal channels
+  Bytes one;
+  const Bytes three = pixels_of(make_jpeg(16, 24, 1, grey));
+  for (size_t i = 0; i < three.size(); i += 3) one.push_back(three[i]);
+  expect_close(one, grey, 6);
+}
+
+// The picture (30 x, 30 y, 15 (x + y)) as Pillow writes it with quality 90, progressive, no subsampling.
+const char kProgressive[] =
+    "ffd8ffe000104a46494600010100000100010000ffdb0043000302020302020303030304030304050805050404050a070706"
+    "080c0a0c0c0b0a0b0b0d0e12100d0e110e0b0b1016101113141515150c0f171816141812141514ffdb004301030404050405"
+    "09050509140d0b0d141414141414141414141414141414141414141414141414141414141414141414141414141414141414"
+    "1414141414141414ffc20011080008000803011100021101031101ffc40014000100000000000000000000000000000005ff"
+    "c40014010100000000000000000000000000000000ffda000c0301000210031000000100ffc4001610000300000000000000"
+    "00000000000000000506ffda00080101000105024f267fffc40017110100030000000000000000000000000005002131ffda"
+    "0008010301013f0101fcb9ffc4001511010100000000000000000000000000000300ffda0008010201013f0125bfffc40016"
+    "1000030000000000000000000000000000000122ffda0008010100063f02507fffc400151001010000000000000000000000"
+    "00000000f1ffda0008010100013f2184ffda000c030100020003000000109fffc40014110100000000000000000000000000"
+    "000000ffda0008010301013f107fffc400161100030000000000000000000000000000002131ffda0008010201013f109b3f"
+    "ffc40015100101000000000000000000000000000000a1ffda0008010100013f10947fffd9";
+
+std::string from_hex(const std::string& hex) {
+  std::string bytes;
+  for (size_t i = 0; i + 1 < hex.size(); i += 2)
+    bytes.push_back(static_cast<char>(std::stoi(hex.substr(i, 2), nullptr, 16)));
+  return bytes;
+}
+
+TEST(Decode, ProgressiveJpeg) {
+  // The corners as libjpeg gives them; decoders may differ by their inverse transform.
+  const Bytes p = pixels_of(from_hex(kProgressive));
+  ASSERT_EQ(p.size(), 8u * 8 * 3);
+  const auto corner = [&](size_t y, size_t x) { return Bytes(&p[(y * 8 + x) * 3], &p[(y * 8 + x) * 3 + 3]); };
+  expect_close(corner(0, 0), {0, 0, 0}, 2);
+  expect_close(corner(0, 7), {208, 1, 107}, 2);
+  expect_close(corner(7, 0), {2, 209, 103}, 2);
+  expect_close(corner(7, 7), {210, 210, 210}, 2);
+}
+
+TEST(Decode, ExifOrientation) {
+  // A 2-pixel-high, 3-pixel-wide picture  0 1 2 / 3 4 5  as a PNG, which is exact.
+  const std::string row0 = "\x10\x20\x30", row1 = "\x40\x50\x60";
+  const std::vector<Bytes> expected = {
+      {0x10, 0x20, 0x30, 0x40, 0x50, 0x60}, {0x30, 0x20, 0x10, 0x60, 0x50, 0x40},
+      {0x60, 0x50, 0x40, 0x30, 0x20, 0x10}, {0x40, 0x50, 0x60, 0x10, 0x20, 0x30},
+      {0x10, 0x40, 0x20, 0x50, 0x30, 0x60}, {0x40, 0x10, 0x50, 0x20, 0x60, 0x30},
+      {0x60, 0x30, 0x50, 0x20, 0x40, 0x10}, {0x30, 0x60, 0x20, 0x50, 0x10, 0x40}};
+  for (int orientation = 1; orientation <= 8; ++orientation) {
+    const Picture p =
+        decode_picture(make_png(3, 8, 0, {row0, row1}, png_chunk("eXIf", exif_block(orientation))), "exif");
+    EXPECT_EQ(p.height, orientation < 5 ? 2 : 3) << orientation;
+    EXPECT_EQ(p.pixels, expected[static_cast<size_t>(orientation - 1)]) << orientation;
+  }
+  // In a JPEG: the same pixels as without, turned.
+  const std::string jpeg = make_jpeg(8, 16, 3, gradient(8, 16, 3));
+  const Picture plain = decode_picture(jpeg, "plain");
+  for (bool big : {true, false}) {
+    const Picture turned = decode_picture(with_exif(jpeg, exif_block(6, big)), "turned");
+    ASSERT_EQ(turned.height, 16);
+    ASSERT_EQ(turned.width, 8);
+    for (int y = 0; y < 16; ++y)
+      for (int x = 0; x < 8; ++x)
+        EXPECT_EQ(turned.pixels[(y * 8 + x) * 3], plain.pixels[((7 - x) * 16 + y) * 3]) << y << " " << x;
+  }
+  // Nonsense in the block means "as stored".
+  for (const std::string& tiff :
+       {std::string(), std::string("MM"), exif_block(9), exif_block(6).substr(0, 12),
+        std::string("MM\0\x2a\xff\xff\xff\xff", 8), exif_block(0)})
+    EXPECT_EQ(pixels_of(with_exif(jpeg, tiff)), plain.pixels);
+}
+
+TEST(Decode, EveryTruncationIsNoticed) {
+  TempFolder folder;
+  const std::string jpeg = make_jpeg(16, 16, 3, gradient(16, 16, 3));
+  for (const std::string& file : {rgb_png(16, 16), jpeg, with_exif(jpeg, exif_block(3))}) {
+    ASSERT_FALSE(decode_picture(file, "whole").pixels.empty());
+    for (size_t size = 0; size < file.size(); ++size) {
+      const std::string cut = file.substr(0, size);
+      expect_bad_input({"cut.jpg: "}, [&] { decode_picture(cut, "cut.jpg"); });
+      if (size % 16 != 0) continue;
+      put(folder / "cut", cut);
+      EXPECT_NE(picture_file_problem(folder / "cut"), "") << size;
+    }
+    put(folder / "whole", file);
+    EXPECT_EQ(picture_file_problem(folder / "whole"), "");
+    put(folder / "trailing", file + "something after the end");
+    EXPECT_EQ(picture_file_problem(folder / "trailing"), "");
+    EXPECT_EQ(pixels_of(file + "something after the end"), pixels_of(file));
+  }
+}
+
+TEST(Decode, Damage) {
+  std::string png = rgb_png(16, 16);
+  png[png.size() - 30] ^= 1;
+  expect_bad_input({"a.png: corrupt PNG"}, [&] { decode_picture(png, "a.png"); });
+  expect_bad_input({"a.png: empty file"}, [&] { decode_picture("", "a.png"); });
+  expect_bad_input({"a.png: neither PNG nor JPEG"}, [&] { decode_picture("GIF89a.......", "a.png"); });
+  // Checksums that fit, content that does not: too few rows, an absurd size.
+  const std::string good = make_png(2, 8, 0, {"ab", "cd"});
+  std::string header = big_endian(2, 4) + big_endian(9, 4) + std::string("\x08\0\0\0\0", 5);
+  std::string lying = good.substr(0, 8) + png_chunk("IHDR", header) + good.substr(33);
+  expect_bad_input({"a.png: cannot decode"}, [&] { decode_picture(lying, "a.png"); });
+  header = big_endian(0x7fffffff, 4) + big_endian(0x7fffffff, 4) + std::string("\x10\6\0\0\0", 5);
+  lying = good.substr(0, 8) + png_chunk("IHDR", header) + good.substr(33);
+  expect_bad_input({"a.png: cannot decode"}, [&] { decode_picture(lying, "a.png"); });
+  TempFolder folder;
+  expect_bad_input({"cannot read"}, [&] { read_picture(folder / "none.png"); });
+  EXPECT_NE(picture_file_problem(folder / "none.png"), "");
+}
+
+TEST(Decode, RandomDamageToAJpegIsDecodedOrRefused) {
+  const std::string good = make_jpeg(16, 16, 3, gradient(16, 16, 3));
+  uint32_t state = 1;  // fixed
+  const auto random = [&](size_t bound) { return ((state = state * 1664525u + 1013904223u) >> 8) % bound; };
+  int decoded = 0, refused = 0;
+  for (int round = 0; round < 500; ++round) {
+    std::string bad = good;
+    for (int i = 0; i < 3; ++i) bad[2 + random(bad.size() - 4)] = static_cast<char>(random(256));
+    try {
+      const Picture p = decode_picture(bad, "bad.jpg");
+      EXPECT_EQ(p.pixels.size(), static_cast<size_t>(p.height) * static_cast<size_t>(p.width * p.channels));
+      ++decoded;
+    } catch (const Error& e) {
+      EXPECT_EQ(e.fault, Fault::kBadInput);
+      ++refused;
+    }
+  }
+  EXPECT_GT(decoded, 50);
+  EXPECT_GT(refused, 50);
+}
+
+}  // namespace
+}  // namespace imago

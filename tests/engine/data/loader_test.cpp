@@ -1,0 +1,337 @@
+// The loader: what a batch holds, that it is always the same, that it starts anywhere and stops cleanly.
+#include "engine/data/loader.h"
+
+#include <atomic>
+#include <chrono>
+#include <map>
+#include <set>
+
+#include "engine/data/picture_cache.h"
+#include "engine/data/resize.h"
+#include "tests/support/picture_files.h"
+#include "tests/support/temp_folder.h"
+
+namespace imago {
+namespace {
+
+using namespace testing;
+
+// Pictures made on the spot, of different sizes and channels; some of them may be broken.
+class MadeUp : public Dataset {
+ public:
+  explicit MadeUp(int64_t size, std::set<int64_t> broken = {}) : size_(size), broken_(std::move(broken)) {}
+  int64_t size() const override { return size_; }
+  Picture picture(int64_t i) const override {
+    ++decoded;
+    if (broken_.contains(i)) bad_input(name(i), ": broken");
+    if (slow) std::this_thread::sleep_for(std::chrono::milliseconds(i % 3));
+    const int height = 8 + static_cast<int>(i % 5), width = 8 + static_cast<int>(i % 3),
+              channels = i % 2 ? 1 : 3;
+    return {height, width, channels, gradient(height, width, channels, static_cast<int>(i))};
+  }
+  int32_t label(int64_t i) const override { return static_cast<int32_t>(i % 7); }
+  const std::vector<std::string>& class_names() const override { return names_; }
+  std::string name(int64_t i) const override { return str("made up ", i); }
+  std::string description() const override { return "made up"; }
+  mutable std::atomic<int64_t> decoded{0};
+  bool slow = false;
+
+ private:
+  int64_t size_;
+  std::set<int64_t> broken_;
+  std::vector<std::string> names_;
+};
+
+LoaderOptions options_8x8(int batch_size, int workers = 0) {
+  LoaderOptions o;
+  o.batch_size = batch_size;
+  o.height = o.width = 8;
+  o.num_workers = workers;
+  o.random_flip = true;
+  o.seed = 77;
+  return o;
+}
+
+void expect_same(const Batch& a, const Batch& b) {
+  EXPECT_EQ(a.epoch, b.epoch);
+  EXPECT_EQ(a.index, b.index);
+  EXPECT_EQ(a.size, b.size);
+  EXPECT_EQ(a.labels, b.labels);
+  EXPECT_EQ(a.ids, b.ids);
+  EXPECT_EQ(a.pictures, b.pictures);
+  EXPECT_TRUE(a.pixels == b.pixels);
+}
+
+std::vector<Batch> take(BatchLoader& loader, int count) {
+  std::vector<Batch> batches;
+  for (int i = 0; i < count; ++i) batches.push_back(loader.next());
+  return batches;
+}
+
+TEST(Loader, EveryEpochHoldsEveryPictureOnceInAnotherOrder) {
+  const auto set = std::make_shared<MadeUp>(23);
+  LoaderOptions o = options_8x8(5);
+  o.drop_last = false;
+  BatchLoader loader(set, o);
+  EXPECT_EQ(loader.batches_per_epoch(), 5);
+  std::set<std::vector<int64_t>> orders;
+  for (int64_t epoch = 0; epoch < 4; ++epoch) {
+    std::vector<int64_t> order, ids;
+    for (int64_t b = 0; b < 5; ++b) {
+      const Batch& batch = loader.next();
+      EXPECT_EQ(batch.epoch, epoch);
+      EXPECT_EQ(batch.index, b);
+      EXPECT_EQ(batch.size, b == 4 ? 3 : 5);
+      EXPECT_EQ(batch.pixels.size(), static_cast<size_t>(batch.size * 8 * 8 * 3));
+      EXPECT_EQ(batch.pixels_ref().shape, (Shape{batch.size, 8, 8, 3}));
+      for (size_t k = 0; k < batch.pictures.size(); ++k) EXPECT_EQ(batch.labels[k], batch.pictures[k] % 7);
+      order.insert(order.end(), batch.pictures.begin(), batch.pictures.end());
+      ids.insert(ids.end(), batch.ids.begin(), batch.ids.end());
+    }
+    for (int64_t i = 0; i < 23; ++i) EXPECT_EQ(ids[static_cast<size_t>(i)], epoch * 23 + i);
+    orders.insert(order);
+    std::sort(order.begin(), order.end());
+    for (int64_t i = 0; i < 23; ++i) EXPECT_EQ(order[static_cast<size_t>(i)], i);
+  }
+  EXPECT_EQ(orders.size(), 4u);
+  EXPECT_EQ(set->decoded, 23);  // once each; the cache does the rest
+}
+
+TEST(Loader, PixelsAreTheConvertedPictures) {
+  const auto set = std::make_shared<MadeUp>(12);
+  for (int channels : {1, 3}) {
+    LoaderOptions o = options_8x8(4);
+    o.channels = channels;
+    o.shuffle = o.random_flip = false;
+    o.center_crop = true;
+    BatchLoader loader(set, o);
+    for (const Batch& batch : take(loader, 3)) {
+      for (size_t k = 0; k < 4; ++k) {
+        EXPECT_EQ(batch.pictures[k], batch.index * 4 + static_cast<int64_t>(k));
+        const Picture p = resize_to_cover(with_channels(set->picture(batch.pictures[k]), channels), 8, 8);
+        const size_t bytes = static_cast<size_t>(8 * 8 * channels);
+        std::vector<uint8_t> expected(bytes);
+        copy_window(p, centre_offset(p.height, 8), centre_offset(p.width, 8), 8, 8, false, expected.data());
+        EXPECT_TRUE(std::equal(expected.begin(), expected.end(),
+                               batch.pixels.begin() + static_cast<int64_t>(k * bytes)));
+      }
+    }
+  }
+}
+
+// A picture whose pixels say where they come from: [12,8,1] covers 8x8 without resizing.
+class Ruler : public MadeUp {
+ public:
+  explicit Ruler(int64_t size) : MadeUp(size) {}
+  Picture picture(int64_t) const override {
+    Picture p{12, 8, 1, {}};
+    for (int y = 0; y < 12; ++y)
+      for (int x = 0; x < 8; ++x) p.pixels.push_back(static_cast<uint8_t>(16 * y + x));
+    return p;
+  }
+};
+
+TEST(Loader, CropsAndFlipsAreUniform) {
+  LoaderOptions o = options_8x8(100);
+  o.channels = 1;
+  BatchLoader loader(std::make_shared<Ruler>(100), o);
+  std::map<std::pair<int, bool>, int> seen;
+  const int rounds = 50, total = rounds * 100;
+  for (int b = 0; b < rounds; ++b) {
+    const Batch& batch = loader.next();
+    for (size_t k = 0; k < 100; ++k) {
+      const uint8_t first = batch.pixels[k * 64];
+      ++seen[{first / 16, first % 16 == 7}];
+    }
+  }
+  EXPECT_EQ(seen.size(), 10u);  // top 0 .. 4, flipped or not
+  // Each count is binomial(5000, 1/10): mean 500, standard deviation 21.2; five of them.
+  for (const auto& [what, count] : seen)
+    EXPECT_NEAR(count, total / 10, 107) << what.first << " " << what.second;
+}
+
+TEST(Loader, SameBatchesForAnyNumberOfWorkers) {
+  const auto set = std::make_shared<MadeUp>(31);
+  set->slow = true;
+  LoaderOptions o = options_8x8(4);
+  for (size_t cache_bytes : {size_t{0}, size_t{3000}, size_t{1} << 30}) {  // nothing, some, everything fits
+    o.cache_bytes = cache_bytes;
+    o.num_workers = 0;
+    BatchLoader reference(set, o);
+    const auto expected = take(reference, 30);
+    for (int workers : {1, 2, 5}) {
+      o.num_workers = workers;
+      BatchLoader loader(set, o);
+      for (const Batch& batch : expected) expect_same(loader.next(), batch);
+    }
+  }
+}
+
+TEST(Loader, StartsAnywhere) {
+  const auto set = std::make_shared<MadeUp>(23);
+  for (bool drop_last : {true, false}) {
+    LoaderOptions o = options_8x8(5);
+    o.drop_last = drop_last;
+    BatchLoader reference(set, o);
+    const auto expected = take(reference, 20);
+    for (int workers : {0, 3}) {
+      o.num_workers = workers;
+      BatchLoader loader(set, o);
+      for (size_t start : {7u, 0u, 13u, 12u, 4u}) {  // forwards and backwards, while workers are ahead
+        const int64_t per_epoch = loader.batches_per_epoch(), at = static_cast<int64_t>(start);
+        loader.seek(at / per_epoch, at % per_epoch);
+        for (size_t i = start; i < start + 5; ++i) expect_same(loader.next(), expected[i]);
+      }
+      loader.seek(0, 12);  // counted on into later epochs
+      expect_same(loader.next(), expected[12]);
+    }
+  }
+}
+
+TEST(Loader, SeedDecidesTheOrder) {
+  std::vector<uint32_t> a(1000), b(1000), c(1000), again(1000);
+  shuffled_order(1, 0, a);
+  shuffled_order(1, 1, b);
+  shuffled_order(2, 0, c);
+  shuffled_order(1, 0, again);
+  EXPECT_EQ(a, again);
+  EXPECT_NE(a, b);
+  EXPECT_NE(a, c);
+}
+
+TEST(Loader, ShuffleIsUniform) {  // where each of 5 pictures ends up, over 5000 epochs
+  std::vector<uint32_t> order(5);
+  int counts[5][5] = {};
+  for (int64_t epoch = 0; epoch < 5000; ++epoch) {
+    shuffled_order(3, epoch, order);
+    for (size_t i = 0; i < 5; ++i) ++counts[i][order[i]];
+  }
+  // binomial(5000, 1/5): mean 1000, standard deviation 28.3; five of them
+  for (const auto& row : counts)
+    for (int count : row) EXPECT_NEAR(count, 1000, 142);
+}
+
+TEST(Loader, SetSmallerThanABatchGoesRound) {
+  const auto set = std::make_shared<MadeUp>(3);
+  BatchLoader loader(set, options_8x8(8));
+  EXPECT_EQ(loader.batches_per_epoch(), 1);
+  EXPECT_EQ(loader.samples_per_epoch(), 8);
+  const auto batches = take(loader, 3);
+  for (const Batch& batch : batches) {
+    EXPECT_EQ(batch.size, 8);
+    std::map<int64_t, int> times;
+    for (int64_t picture : batch.pictures) ++times[picture];
+    EXPECT_EQ(times.size(), 3u);
+    for (const auto& [picture, count] : times) EXPECT_GE(count, 2) << picture;
+  }
+  EXPECT_EQ(batches[2].ids[0], 16);
+  LoaderOptions o = options_8x8(8);
+  o.drop_last = false;
+  EXPECT_EQ(BatchLoader(set, o).next().size, 3);
+}
+
+TEST(Loader, DropLastLeavesTheRestOut) {
+  BatchLoader loader(std::make_shared<MadeUp>(23), options_8x8(5));
+  EXPECT_EQ(loader.batches_per_epoch(), 4);
+  EXPECT_EQ(loader.samples_per_epoch(), 20);
+  const auto batches = take(loader, 5);
+  for (const Batch& batch : batches) EXPECT_EQ(batch.size, 5);
+  EXPECT_EQ(batches[4].epoch, 1);
+  EXPECT_EQ(batches[4].ids[0], 20);
+}
+
+TEST(Loader, BuffersAreUsedAgain) {
+  for (int workers : {0, 2}) {
+    BatchLoader loader(std::make_shared<MadeUp>(40), options_8x8(4, workers));
+    std::set<const void*> buffers;
+    for (int i = 0; i < 60; ++i) buffers.insert(loader.next().pixels.data());
+    EXPECT_LE(buffers.size(), static_cast<size_t>(workers * 2 + 1));
+  }
+}
+
+TEST(Loader, TheBatchInUseStaysUntouched) {
+  BatchLoader loader(std::make_shared<MadeUp>(40), options_8x8(4, 3));
+  for (int i = 0; i < 20; ++i) {
+    const Batch& batch = loader.next();
+    const Batch copy = batch;
+    std::this_thread::sleep_for(std::chrono::milliseconds(2));  // time for the workers to run ahead
+    expect_same(batch, copy);
+  }
+}
+
+TEST(Loader, BrokenPicturesAreReplacedByTheNextGoodOne) {
+  const auto set = std::make_shared<MadeUp>(10, std::set<int64_t>{3, 4, 9});
+  for (int workers : {0, 2}) {
+    std::vector<std::string> warnings;
+    LoaderOptions o = options_8x8(10, workers);
+    o.shuffle = false;
+    o.warn = [&](const std::string& message) { warnings.push_back(message); };
+    {
+      BatchLoader loader(set, o);
+      for (int i = 0; i < 3; ++i)
+        EXPECT_EQ(loader.next().pictures, (std::vector<int64_t>{0, 1, 2, 5, 5, 5, 6, 7, 8, 0}));
+    }
+    std::sort(warnings.begin(), warnings.end());
+    ASSERT_EQ(warnings.size(), 3u);
+    EXPECT_EQ(warnings[0], "made up 3: broken; the next picture takes its place");
+  }
+}
+
+TEST(Loader, ErrorsOfWorkersSurfaceInOrder) {
+  for (int workers : {0, 1, 4}) {
+    LoaderOptions o = options_8x8(2, workers);
+    o.shuffle = false;
+    o.strict_data = true;
+    BatchLoader loader(std::make_shared<MadeUp>(20, std::set<int64_t>{7, 12}), o);
+    for (int i = 0; i < 3; ++i) loader.next();
+    for (int i = 0; i < 2; ++i) expect_bad_input({"made up 7: broken"}, [&] { loader.next(); });
+    loader.seek(0, 4);
+    EXPECT_EQ(loader.next().pictures[0], 8);
+  }
+  BatchLoader hopeless(std::make_shared<MadeUp>(2, std::set<int64_t>{0, 1}), [] {
+    LoaderOptions o = options_8x8(2, 1);
+    o.warn = [](const std::string&) {};
+    return o;
+  }());
+  expect_bad_input({"no picture can be decoded"}, [&] { hopeless.next(); });
+}
+
+TEST(Loader, StopsCleanlyWhereverItIs) {
+  const auto set = std::make_shared<MadeUp>(50);
+  set->slow = true;
+  for (int round = 0; round < 20; ++round) {
+    BatchLoader loader(set, options_8x8(4, 1 + round % 4));
+    for (int i = 0; i < round % 5; ++i) loader.next();
+  }
+}
+
+TEST(Loader, ImpossibleOptions) {
+  const auto refused = [](auto change, const std::vector<std::string>& parts) {
+    LoaderOptions o = options_8x8(4);
+    change(o);
+    expect_bad_input(parts, [&] { BatchLoader loader(std::make_shared<MadeUp>(5), o); });
+  };
+  refused([](LoaderOptions& o) { o.batch_size = 0; }, {"batch size", "0"});
+  refused([](LoaderOptions& o) { o.height = -3; }, {"resolution", "-3"});
+  refused([](LoaderOptions& o) { o.width = 1 << 20; }, {"resolution"});
+  refused([](LoaderOptions& o) { o.channels = 2; }, {"1 or 3 channels", "2"});
+  refused([](LoaderOptions& o) { o.num_workers = -1; }, {"threads", "-1"});
+}
+
+TEST(PictureCache, StaysBelowItsLimit) {
+  const auto set = std::make_shared<MadeUp>(100);
+  PictureCache::Options o;
+  o.height = o.width = 8;
+  o.max_bytes = 5000;
+  PictureCache cache(set, o);
+  Picture scratch;
+  for (int round = 0; round < 2; ++round)
+    for (int64_t i = 0; i < 100; ++i) EXPECT_EQ(cache.get(i, scratch).picture->channels, 3);
+  EXPECT_LE(cache.bytes(), 5000u);
+  EXPECT_GT(cache.bytes(), 4000u);
+  EXPECT_GT(set->decoded, 100);
+  EXPECT_LT(set->decoded, 200);
+}
+
+}  // namespace
+}  // namespace imago

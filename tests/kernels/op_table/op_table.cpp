@@ -1,0 +1,18 @@
+#include "tests/kernels/op_table/op_table.h"
+
+namespace imago::test {
+
+const std::vector<OpRow>& op_table() {
+  static const std::vector<OpRow> table = [] {
+    std::vector<OpRow> all;
+    for (const auto& family :
+         {memory_rows(), elementwise_rows(), conv2d_rows(), group_norm_rows(), attention_rows(),
+          resample_rows(), embedding_rows(), diffusion_rows(), optimizer_rows()}) {
+      all.insert(all.end(), family.begin(), family.end());
+    }
+    return all;
+  }();
+  return table;
+}
+
+}  // namespace imago::test
