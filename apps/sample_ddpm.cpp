@@ -1,4 +1,4 @@
-// Samples pictures from a trained model; see --help.
+// Samples images from a trained model; see --help.
 #include <algorithm>
 #include <cstdio>
 #include <filesystem>
@@ -80,7 +80,7 @@ SampleRequest make_request(const SampleOptions& o, const UNetConfig& unet, Devic
     r.initial_noise = read_initial_noise(o.initial_noise, unet.in_channels, device);
     const int64_t held = r.initial_noise.dim(0);
     if (o.num_images && n != held)
-      bad_input("--num_images ", n, ": ", o.initial_noise, " holds noise for ", held, " pictures");
+      bad_input("--num_images ", n, ": ", o.initial_noise, " holds noise for ", held, " images");
     n = held;
     if (o.resolution && (r.height != r.initial_noise.dim(1) || r.width != r.initial_noise.dim(2)))
       bad_input("--resolution ", *o.resolution, ": ", o.initial_noise, " holds noise of ",
@@ -137,7 +137,7 @@ void write_outputs(const SampleOptions& o, const Tensor& x) {  // x [N,H,W,C]
   const std::vector<uint8_t> pixels = to_pixels(x);
   if (!o.output.empty()) {
     const int columns = o.columns > 0 ? o.columns : grid_columns(n);
-    write_png(o.output, tile_pictures(pixels, n, height, width, channels, columns));
+    write_png(o.output, tile_images(pixels, n, height, width, channels, columns));
   }
   if (o.output_dir.empty()) return;
   const size_t size = pixels.size() / static_cast<size_t>(n);

@@ -1,4 +1,4 @@
-// Trains a denoising diffusion model on a folder of pictures; see --help.
+// Trains a denoising diffusion model on a folder of images; see --help.
 #include "apps/common/run_app.h"
 #include "apps/common/train_options.h"
 #include "apps/common/train_run.h"

@@ -1,5 +1,5 @@
 // Times every operation of the CPU backend at the shapes of one training step: the 6.80 M parameter U-Net of
-// 32x32 colour pictures, channels 64, 128, 128, batch 16, attention at 16x16 and 8x8.
+// 32x32 colour images, channels 64, 128, 128, batch 16, attention at 16x16 and 8x8.
 //
 //   bench_kernels --benchmark_filter=conv2d --benchmark_repetitions=5
 //

@@ -32,7 +32,7 @@ StepOptions parse(int argc, char** argv) {
   const auto number = [&](const char* name, int& value, const char* text, const CLI::Validator& range) {
     app.add_option(name, value, text)->check(range)->capture_default_str();
   };
-  number("--batch", o.batch, "pictures a step", CLI::PositiveNumber);
+  number("--batch", o.batch, "images a step", CLI::PositiveNumber);
   number("--threads", o.threads, "CPU threads", CLI::PositiveNumber);
   number("--steps", o.steps, "steps that are timed, each by itself; with --trainer in one piece",
          CLI::PositiveNumber);
@@ -92,7 +92,7 @@ void print_text(const StepOptions& o, const Measurement& m) {
   const auto [least, most] = m.least_and_most();
   const double step = m.median_of(&StepTimes::total);
   std::printf(
-      "%s, %s, %.2f M parameters, batch %d, %d threads: %.1f ms a step (%.1f to %.1f), %.1f pictures/s\n",
+      "%s, %s, %.2f M parameters, batch %d, %d threads: %.1f ms a step (%.1f to %.1f), %.1f images/s\n",
       o.infer ? "forward" : "training", o.mixed_precision == "no" ? "float32" : "bf16",
       1e-6 * static_cast<double>(m.parameters), o.batch, o.threads, 1e3 * step, 1e3 * least, 1e3 * most,
       o.batch / step);

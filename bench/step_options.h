@@ -31,7 +31,7 @@ inline UNetConfig network(const StepOptions& options) {
     config = read_unet_config_anywhere(options.config, warnings);
     for (const std::string& w : warnings) std::fprintf(stderr, "bench_train_step: %s\n", w.c_str());
     if (!config.sample_size)
-      bad_input("--config ", options.config, ": sample_size is missing: how large are the pictures?");
+      bad_input("--config ", options.config, ": sample_size is missing: how large are the images?");
     if (config.takes_class_labels())
       bad_input("--config ", options.config, ": expected a model without class labels");
     return config;

@@ -33,10 +33,10 @@ class StepParts {
     }
     const UNetConfig& config = model_.config();
     const std::vector<int>& size = *config.sample_size;
-    pictures_ = empty({options.batch, size[0], size[1], config.in_channels}, DType::kFloat32, device_);
+    images_ = empty({options.batch, size[0], size[1], config.in_channels}, DType::kFloat32, device_);
     std::vector<int64_t> ids(static_cast<size_t>(options.batch));
     std::iota(ids.begin(), ids.end(), 0);
-    backend_of(device_).normal({2, 0, from_vector(ids, {options.batch}, device_)}, pictures_);
+    backend_of(device_).normal({2, 0, from_vector(ids, {options.batch}, device_)}, images_);
     weight_ = std::vector<float>(ids.size(), 1.0f / static_cast<float>(options.batch));
   }
 
@@ -70,7 +70,7 @@ class StepParts {
     for (int i = 0; i < options_.batch; ++i) samples.push_back(samples_++);
     StepTimes times;
     lap();
-    const Tensor loss = loss_(model_, loss_.batch(model_.config(), pictures_, samples));  // [N]
+    const Tensor loss = loss_(model_, loss_.batch(model_.config(), images_, samples));  // [N]
     times.forward = lap();
     backward(loss, from_vector(weight_, {options_.batch}, device_));  // the gradient of the mean
     times.backward = lap();
@@ -84,10 +84,10 @@ class StepParts {
 
   StepTimes infer() {
     const NoGrad no_grad;
-    Tensor x = pictures_;
+    Tensor x = images_;
     if (options_.activations() != DType::kFloat32) {
-      x = empty(pictures_.shape(), options_.activations(), device_);
-      backend_of(device_).copy(pictures_, x);
+      x = empty(images_.shape(), options_.activations(), device_);
+      backend_of(device_).copy(images_, x);
     }
     const Tensor t = timesteps_tensor(model_.config(), std::vector<int>(weight_.size(), 500), device_);
     StepTimes times;
@@ -103,7 +103,7 @@ class StepParts {
   FlatParameters parameters_;
   TrainingLoss loss_;
   std::optional<AdamW> optimizer_;
-  Tensor pictures_;  // [N,H,W,C]
+  Tensor images_;  // [N,H,W,C]
   std::vector<float> weight_;
   int64_t samples_ = 0;
   double last_loss_ = 0;

@@ -102,7 +102,7 @@ class Residual(nn.Module):
 
 
 class Attention(nn.Module):
-    """Self-attention over the pixels of a picture."""
+    """Self-attention over the pixels of an image."""
 
     def __init__(self, config: argparse.Namespace, channels: int, use_sdpa: bool):
         super().__init__()
@@ -224,7 +224,7 @@ class Bench:
         self.optimizer = torch.optim.AdamW(self.parameters, lr=1e-4, fused=True if options.fused else None)
         self.alpha_bar = torch.cumprod(1 - torch.linspace(1e-4, 0.02, TIMESTEPS, device=self.device), dim=0)
         shape = (options.batch, config.in_channels, config.sample_size, config.sample_size)
-        self.pictures = torch.randn(shape, device=self.device).to(memory_format=self.layout)
+        self.images = torch.randn(shape, device=self.device).to(memory_format=self.layout)
         self.loss = None
         self.cpu = []
 
@@ -235,9 +235,9 @@ class Bench:
     def train(self):
         start = time.perf_counter()
         t = torch.randint(TIMESTEPS, (self.options.batch,), device=self.device)
-        noise = torch.randn_like(self.pictures)
+        noise = torch.randn_like(self.images)
         signal = self.alpha_bar[t].view(-1, 1, 1, 1)
-        x_t = signal.sqrt() * self.pictures + (1 - signal).sqrt() * noise
+        x_t = signal.sqrt() * self.images + (1 - signal).sqrt() * noise
         with self.autocast():
             prediction = self.net(x_t, t)
         loss = F.mse_loss(prediction.float(), noise)
@@ -257,7 +257,7 @@ class Bench:
         t = torch.full((self.options.batch,), TIMESTEPS // 2, device=self.device)
         start = time.perf_counter()
         with self.autocast():
-            self.net(self.pictures, t)
+            self.net(self.images, t)
         return time.perf_counter() - start, 0.0, 0.0
 
     def step(self):
@@ -296,7 +296,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--mixed_precision", choices=("no", "bf16"), default="no", help="bf16: autocast")
     parser.add_argument("--infer", action="store_true", help="forward only, without gradients")
     parser.add_argument("--max_grad_norm", type=float, default=0, help="clip the gradient's norm; 0: do not")
-    parser.add_argument("--channels_last", action="store_true", help="NHWC weights and pictures")
+    parser.add_argument("--channels_last", action="store_true", help="NHWC weights and images")
     parser.add_argument("--sdpa", action="store_true", help="scaled_dot_product_attention, not three operations")
     parser.add_argument("--fused", action="store_true", help="AdamW(fused=True)")
     parser.add_argument("--compile", action="store_true", help='torch.compile(mode="max-autotune")')

@@ -12,15 +12,15 @@
 
 namespace imago {
 
-/// Pictures of noise: a step takes the same time on them as on any.
-class NoisePictures final : public Dataset {
+/// Images of noise: a step takes the same time on them as on any.
+class NoiseImages final : public Dataset {
  public:
-  NoisePictures(int64_t count, int height, int width, int channels)
+  NoiseImages(int64_t count, int height, int width, int channels)
       : count_(count), height_(height), width_(width), channels_(channels) {}
 
   int64_t size() const override { return count_; }
-  Picture picture(int64_t i) const override {
-    Picture p{height_, width_, channels_, {}};
+  Image image(int64_t i) const override {
+    Image p{height_, width_, channels_, {}};
     p.pixels.resize(static_cast<size_t>(height_) * width_ * channels_);
     for (size_t at = 0; at < p.pixels.size(); ++at) {
       p.pixels[at] = static_cast<uint8_t>(random_words(0, 0, i, static_cast<uint32_t>(at)).w0);
@@ -29,7 +29,7 @@ class NoisePictures final : public Dataset {
   }
   const std::vector<std::string>& class_names() const override { return no_classes_; }
   std::string name(int64_t i) const override { return "noise " + std::to_string(i); }
-  std::string description() const override { return "pictures of noise"; }
+  std::string description() const override { return "images of noise"; }
 
  private:
   int64_t count_;
@@ -39,7 +39,7 @@ class NoisePictures final : public Dataset {
 
 class WholeStep {
  public:
-  explicit WholeStep(const StepOptions& options) : trainer_(train_config(options), pictures(options)) {}
+  explicit WholeStep(const StepOptions& options) : trainer_(train_config(options), images(options)) {}
 
   /// The mean of so many steps, whose losses have all arrived.
   std::vector<StepTimes> take(int count) {
@@ -68,10 +68,10 @@ class WholeStep {
     if (options.ema) config.optimizer.ema.emplace();
     return config;
   }
-  static std::shared_ptr<const Dataset> pictures(const StepOptions& options) {
+  static std::shared_ptr<const Dataset> images(const StepOptions& options) {
     const UNetConfig config = network(options);
     const std::vector<int>& size = *config.sample_size;
-    return std::make_shared<NoisePictures>(16 * options.batch, size[0], size[1], config.in_channels);
+    return std::make_shared<NoiseImages>(16 * options.batch, size[0], size[1], config.in_channels);
   }
 
   void look(const std::vector<MetricsRow>& rows) {

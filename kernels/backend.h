@@ -3,7 +3,7 @@
 // Conventions, for all of it:
 //   * Layout. Images are NHWC [N,H,W,C], convolution weights [K,R,S,C], linear weights [K,C], tokens [N,T,C];
 //   all contiguous.
-//   * Letters. N pictures, H x W pixels, C channels in, K channels out, R x S filter, T tokens, D head dim, G
+//   * Letters. N images, H x W pixels, C channels in, K channels out, R x S filter, T tokens, D head dim, G
 //   groups, E width.
 //   * Types. "x" types are float32, bfloat16 or (reference only) float64, the same for all activations of one
 //   call. Vectors
@@ -46,10 +46,10 @@ struct BasicConcat {
 using Concat = BasicConcat<ConstTensorRef>;
 using ConcatOut = BasicConcat<TensorRef>;
 
-/// Where a filter stands on its picture. Output height: (H + top + bottom - R) / stride + 1, width alike.
+/// Where a filter stands on its image. Output height: (H + top + bottom - R) / stride + 1, width alike.
 struct Conv2dGeometry {
   int stride = 1;
-  int top = 0, left = 0, bottom = 0, right = 0;  // rows and columns of zeros around the picture
+  int top = 0, left = 0, bottom = 0, right = 0;  // rows and columns of zeros around the image
 
   static Conv2dGeometry same(int filter) { return {1, filter / 2, filter / 2, filter / 2, filter / 2}; }
   int64_t out_height(int64_t h, int64_t r) const { return (h + top + bottom - r) / stride + 1; }
@@ -74,7 +74,7 @@ struct GroupNormConfig {
 };
 
 /// Random numbers are functions, not a sequence: value = f(seed, stream, id, element). See kernels/philox.h.
-/// `ids` gives every picture of a batch its own numbers, so they do not depend on how pictures are batched.
+/// `ids` gives every image of a batch its own numbers, so they do not depend on how images are batched.
 struct RandomKey {
   uint64_t seed = 0;
   uint32_t stream = 0;  // which use of randomness: noise, timesteps, dropout of layer 7, ...
@@ -173,7 +173,7 @@ class Backend {
                                    Workspace& workspace) = 0;
 
   // ---- Normalisation (Wu & He 2018) ----
-  /// Per picture and group of C/G channels: xhat = (x - mean) / sqrt(var + eps) (biased variance),
+  /// Per image and group of C/G channels: xhat = (x - mean) / sqrt(var + eps) (biased variance),
   /// h = xhat * gamma + beta; with scale_shift [N,2C]: h = h * (1 + scale) + shift; y = activation(h).
   /// x [N,...,C] in one or two sources, gamma and beta [C], y [N,...,C] in one tensor, statistics [N,G,2] =
   /// (mean, 1/sqrt(var+eps)).
@@ -190,7 +190,7 @@ class Backend {
                                    Workspace& workspace) = 0;
 
   // ---- Attention (Vaswani 2017; tiled as in Dao 2022: the T x T matrix is never written out) ----
-  /// Per picture and head: P = softmax(scale q k^T), y = P v, lse = log sum exp of the scaled scores.
+  /// Per image and head: P = softmax(scale q k^T), y = P v, lse = log sum exp of the scaled scores.
   /// q, k, v, y [N,T,heads*D]; lse [N,heads,T] float32.
   virtual void attention(ConstTensorRef q, ConstTensorRef k, ConstTensorRef v, int heads, float scale,
                          TensorRef y, TensorRef lse, Workspace& workspace) = 0;
@@ -224,7 +224,7 @@ class Backend {
   /// float32/float64.
   virtual void q_sample(ConstTensorRef x0, ConstTensorRef coefficients, const RandomKey& key, TensorRef xt,
                         TensorRef target) = 0;
-  /// loss[n] = weight[n] / M * sum_i (prediction - target)^2, M elements a picture. weight, loss [N] float32.
+  /// loss[n] = weight[n] / M * sum_i (prediction - target)^2, M elements an image. weight, loss [N] float32.
   virtual void mse_loss(ConstTensorRef prediction, ConstTensorRef target, ConstTensorRef weight,
                         TensorRef loss) = 0;
   /// dprediction = dloss[n] * weight[n] * 2 / M * (prediction - target)

@@ -3,9 +3,9 @@
 // A number is never "the next one" of a generator with a state. It is value = f(seed, stream, id, element):
 //   seed     the run's seed, 64 bits;
 //   stream   what the numbers are for: noise, timesteps, dropout of layer 7, ...;
-//   id       which picture they belong to (a sample's own number, wherever it sits in a batch);
-//   element  which element of that picture.
-// So a picture gets the same noise on a CPU and on a GPU, alone or in any batch, on any number of threads.
+//   id       which image they belong to (a sample's own number, wherever it sits in a batch);
+//   element  which element of that image.
+// So an image gets the same noise on a CPU and on a GPU, alone or in any batch, on any number of threads.
 //
 // Philox (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as easy as 1, 2, 3", section 3.3) maps a
 // 128-bit counter under a 64-bit key to 128 random bits: four words, hence four elements ("a quad") a call:
@@ -59,7 +59,7 @@ IMAGO_HOST_DEVICE inline PhiloxWords philox_4x32_10(PhiloxWords counter, uint32_
   return counter;
 }
 
-/// The random bits of one quad of one picture.
+/// The random bits of one quad of one image.
 IMAGO_HOST_DEVICE inline PhiloxWords random_words(uint64_t seed, uint32_t stream, int64_t id, uint32_t quad) {
   const uint64_t u = static_cast<uint64_t>(id);
   return philox_4x32_10({quad, static_cast<uint32_t>(u), static_cast<uint32_t>(u >> 32), stream},
@@ -176,7 +176,7 @@ IMAGO_HOST_DEVICE inline float normal_at(uint64_t seed, uint32_t stream, int64_t
 }
 
 /// A whole number in 0 .. n-1 (n >= 1): the upper part of 64 random bits times n (Lemire 2019, without the
-/// rejection). Every outcome's probability is 1/n within 2^-64. For timesteps (id = picture, index = 0) and
+/// rejection). Every outcome's probability is 1/n within 2^-64. For timesteps (id = image, index = 0) and
 /// shuffles (id = epoch, index = position): index has a quad of its own.
 IMAGO_HOST_DEVICE inline uint32_t uniform_below(uint32_t n, uint64_t seed, uint32_t stream, int64_t id,
                                                 uint32_t index) {

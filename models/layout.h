@@ -1,4 +1,4 @@
-// Between the layout of files that others wrote and ours: pictures [N,C,H,W] and [N,H,W,C].
+// Between the layout of files that others wrote and ours: images [N,C,H,W] and [N,H,W,C].
 #pragma once
 
 #include <cstdint>

@@ -12,25 +12,24 @@ namespace fs = std::filesystem;
 namespace {
 
 const char* const kDescription =
-    "Trains a denoising diffusion model (DDPM) on pictures, and writes a diffusers pipeline folder.\n\n"
-    "  train_ddpm --train_data_dir pictures/ --resolution 32 --output_dir runs/one --use_ema\n\n"
+    "Trains a denoising diffusion model (DDPM) on images, and writes a diffusers pipeline folder.\n\n"
+    "  train_ddpm --train_data_dir images/ --resolution 32 --output_dir runs/one --use_ema\n\n"
     "Options have the names and defaults of diffusers' train_unconditional.py. Ctrl-C ends the step, writes "
     "a checkpoint\n"
     "and says how to go on.\n";
 
 void add_data_options(CommandLine& cli, TrainOptions& o) {
   cli.heading("Data");
-  cli.text(
-      "--train_data_dir", o.train_data_dir,
-      "Pictures: a folder of PNG and JPEG files, of IDX files (MNIST), of CIFAR-10 batches, or an atlas");
+  cli.text("--train_data_dir", o.train_data_dir,
+           "Images: a folder of PNG and JPEG files, of IDX files (MNIST), of CIFAR-10 batches, or an atlas");
   cli.text("--dataset_name", o.dataset_name,
            "Another name for --train_data_dir; data sets of the hub are not fetched");
   cli.whole_number("--resolution", o.resolution, 1,
-                   "Side of the square that pictures are resized and cropped to; default: the model's "
+                   "Side of the square that images are resized and cropped to; default: the model's "
                    "sample_size, else 64");
   cli.flag("--center_crop", o.center_crop, "Crop at the centre instead of at random");
-  cli.flag("--random_flip", o.random_flip, "Mirror every second picture left to right");
-  cli.flag("--strict_data", o.strict_data, "Refuse broken pictures instead of skipping them with a warning");
+  cli.flag("--random_flip", o.random_flip, "Mirror every second image left to right");
+  cli.flag("--strict_data", o.strict_data, "Refuse broken images instead of skipping them with a warning");
   cli.whole_number("--dataloader_num_workers", o.dataloader_num_workers, 0,
                    "Threads that prepare batches ahead");
 }
@@ -51,7 +50,7 @@ void add_model_options(CommandLine& cli, TrainOptions& o) {
 void add_training_options(CommandLine& cli, TrainOptions& o) {
   cli.heading("Training");
   cli.whole_number("--train_batch_size", o.train_batch_size, 1,
-                   "Pictures that go through the network together");
+                   "Images that go through the network together");
   cli.whole_number("--gradient_accumulation_steps", o.gradient_accumulation_steps, 1, "Batches an update");
   cli.whole_number("--num_epochs", o.num_epochs, 1, "How often to go through the data");
   cli.whole_number("--max_train_steps", o.max_train_steps, 1, "Updates; instead of --num_epochs");
@@ -101,9 +100,9 @@ void add_output_options(CommandLine& cli, TrainOptions& o) {
   cli.whole_number("--save_model_epochs", o.save_model_epochs, 1,
                    "Write the model every so many epochs, and at the end");
   cli.whole_number("--save_images_epochs", o.save_images_epochs, 1,
-                   "Sample pictures every so many epochs, and at the end");
-  cli.whole_number("--preview_steps", o.preview_steps, 1, "Sample pictures every so many updates instead");
-  cli.whole_number("--eval_batch_size", o.eval_batch_size, 1, "Pictures to sample");
+                   "Sample images every so many epochs, and at the end");
+  cli.whole_number("--preview_steps", o.preview_steps, 1, "Sample images every so many updates instead");
+  cli.whole_number("--eval_batch_size", o.eval_batch_size, 1, "Images to sample");
   cli.whole_number("--preview_inference_steps", o.preview_inference_steps, 1,
                    "Steps to sample them in, by DDIM");
   cli.whole_number("--ddpm_num_inference_steps", o.ddpm_num_inference_steps, 1,
@@ -124,7 +123,7 @@ void add_foreign_options(CommandLine& cli) {
   cli.ignored("--local_rank", true, "there is one process");
   cli.ignored("--enable_xformers_memory_efficient_attention", false,
               "attention is always memory-efficient here");
-  cli.refused("--preserve_input_precision", false, "pictures are read with 8 bits a channel");
+  cli.refused("--preserve_input_precision", false, "images are read with 8 bits a channel");
 }
 
 /// The noise schedule: the model folder's, where there is one, with what the options say on top.
@@ -183,7 +182,7 @@ std::optional<TrainOptions> parse_train_options(int argc, const char* const* arg
   o.table = cli.values();
   if (o.train_data_dir.empty()) o.train_data_dir = o.dataset_name;
   if (o.train_data_dir.empty() && !o.plan)
-    bad_input("--train_data_dir: expected the folder with the pictures to train on");
+    bad_input("--train_data_dir: expected the folder with the images to train on");
   if (o.output_dir.empty()) bad_input("--output_dir: expected a folder");
   if (o.mixed_precision == "fp16")
     bad_input(

@@ -124,7 +124,7 @@ bool TrainRun::training_step() {
 void TrainRun::write_rows(const std::vector<MetricsRow>& rows) {
   for (const MetricsRow& row : rows) {
     metrics_.write(row);
-    progress_.update(row.step, row.loss, trainer_.config().pictures_per_step());
+    progress_.update(row.step, row.loss, trainer_.config().images_per_step());
   }
 }
 
@@ -151,8 +151,8 @@ bool TrainRun::preview() {
   write_rows(trainer_.flush());
   const int64_t step = trainer_.steps_done();
   PreviewOptions o;
-  o.pictures = options_.eval_batch_size;
-  o.batch_size = std::min(o.pictures, trainer_.config().batch_size);  // fits, since training does
+  o.images = options_.eval_batch_size;
+  o.batch_size = std::min(o.images, trainer_.config().batch_size);  // fits, since training does
   o.ddim = !options_.ddpm_num_inference_steps.has_value();
   o.inference_steps =
       static_cast<int>(options_.ddpm_num_inference_steps.value_or(options_.preview_inference_steps));
@@ -195,7 +195,7 @@ void TrainRun::write_report(const std::string& status) {
                 {"prediction", name_of(c.scheduler.prediction_type)},
                 {"data", trainer_.data().description()},
                 {"steps", with_thousands(c.max_train_steps)},
-                {"pictures a step", with_thousands(c.pictures_per_step())}};
+                {"images a step", with_thousands(c.images_per_step())}};
   data.config = options_.table;
   data.environment = {
       {"device", name_of(c.device)}, {"threads", str(omp_get_max_threads())}, {"precision", precision_of(c)}};

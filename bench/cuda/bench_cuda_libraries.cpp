@@ -327,7 +327,7 @@ Options parse(int argc, char** argv) {
   Options o;
   CLI::App app("Times our CUDA kernels beside cuDNN and cuBLASLt");
   app.add_option("--device", o.device, "cuda; or cpu, which has no opponents")->capture_default_str();
-  app.add_option("--batch", o.batch, "pictures")->check(CLI::PositiveNumber)->capture_default_str();
+  app.add_option("--batch", o.batch, "images")->check(CLI::PositiveNumber)->capture_default_str();
   app.add_option("--only", o.only, "one operation: conv2d, conv2d_dgrad, group_norm, ...");
   app.add_option("--rounds", o.rounds, "batches of calls that are timed")
       ->check(CLI::PositiveNumber)

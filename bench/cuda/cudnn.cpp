@@ -64,7 +64,7 @@ namespace {
 constexpr int kMostEngines = 6;  // that are tried; the heuristics put the promising ones first
 constexpr int64_t kX = 'x', kW = 'w', kY = 'y';
 
-/// A tensor that lies in memory as [d0, d2, d3, d1], the last fastest: NHWC pictures and [K,R,S,C] weights.
+/// A tensor that lies in memory as [d0, d2, d3, d1], the last fastest: NHWC images and [K,R,S,C] weights.
 template <class Api>
 Descriptor tensor(const Api& api, int64_t id, int64_t d0, int64_t d1, int64_t d2, int64_t d3) {
   const Descriptor t = api.create(CUDNN_BACKEND_TENSOR_DESCRIPTOR);

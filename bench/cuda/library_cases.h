@@ -8,12 +8,12 @@
 
 namespace imago {
 
-/// Over n pictures of h x w pixels and c channels, 32 groups, SiLU behind.
+/// Over n images of h x w pixels and c channels, 32 groups, SiLU behind.
 struct GroupNormCase {
   int64_t n, h, w, c;
 };
 
-/// Over n pictures of t tokens.
+/// Over n images of t tokens.
 struct AttentionCase {
   int64_t n, t, heads, head_dim;
 };

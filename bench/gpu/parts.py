@@ -8,7 +8,7 @@ import pathlib
 import re
 import shutil
 
-NETWORKS = {  # bench/configs: pictures a step
+NETWORKS = {  # bench/configs: images a step
     "ddpm_cifar10_32": 128,  # google/ddpm-cifar10-32
     "guided_64": 32,
     "butterflies_32": 64,

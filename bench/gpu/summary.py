@@ -44,7 +44,7 @@ def steps_table(results):
             same = peer.get("parameters") in (None, row.get("parameters"))
             cells += [number(other), number(ratio(other, step)) if same else "another network"]
         rows.append(cells)
-    return table(["training step, bf16", "M parameters", "batch", "Imago, ms", "pictures/s", "tensors, MiB",
+    return table(["training step, bf16", "M parameters", "batch", "Imago, ms", "images/s", "tensors, MiB",
                   "torch eager, ms", "ratio", "torch.compile, ms", "ratio"], rows)
 
 
@@ -116,7 +116,7 @@ def page(results):
             parts_table(results), ""]
     if data_of(results, "steps"):
         text += ["## Whole training steps", "",
-                 "The trainer's own step, loading and uploading included; PyTorch's pictures lie on the GPU. "
+                 "The trainer's own step, loading and uploading included; PyTorch's images lie on the GPU. "
                  "Medians of 5 runs. A ratio above 1: Imago is faster.", "", steps_table(results), ""]
     if data_of(results, "libraries"):
         text += ["## Kernels", "",

@@ -1,4 +1,4 @@
-// Many small pictures in one PNG.
+// Many small images in one PNG.
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
@@ -16,30 +16,30 @@ using nlohmann::json;
 
 class AtlasDataset : public Dataset {
  public:
-  AtlasDataset(fs::path path, Picture picture, int tile, int count, int columns)
-      : path_(std::move(path)), picture_(std::move(picture)), tile_(tile), count_(count), columns_(columns) {}
+  AtlasDataset(fs::path path, Image image, int tile, int count, int columns)
+      : path_(std::move(path)), image_(std::move(image)), tile_(tile), count_(count), columns_(columns) {}
   void set_labels(std::vector<int32_t> labels, std::vector<std::string> names) {
     labels_ = std::move(labels);
     names_ = std::move(names);
   }
   int64_t size() const override { return count_; }
-  Picture picture(int64_t i) const override {
-    const size_t samples = static_cast<size_t>(tile_) * static_cast<size_t>(tile_ * picture_.channels);
-    Picture out{tile_, tile_, picture_.channels, std::vector<uint8_t>(samples)};
+  Image image(int64_t i) const override {
+    const size_t samples = static_cast<size_t>(tile_) * static_cast<size_t>(tile_ * image_.channels);
+    Image out{tile_, tile_, image_.channels, std::vector<uint8_t>(samples)};
     const int row = static_cast<int>(i) / columns_, column = static_cast<int>(i) % columns_;
-    copy_window(picture_, row * tile_, column * tile_, tile_, tile_, /*flip=*/false, out.pixels.data());
+    copy_window(image_, row * tile_, column * tile_, tile_, tile_, /*flip=*/false, out.pixels.data());
     return out;
   }
   int32_t label(int64_t i) const override { return labels_.empty() ? -1 : labels_[static_cast<size_t>(i)]; }
   const std::vector<std::string>& class_names() const override { return names_; }
-  std::string name(int64_t i) const override { return str(path_.string(), ", picture ", i); }
+  std::string name(int64_t i) const override { return str(path_.string(), ", image ", i); }
   std::string description() const override {
     return str(count_text(count_, names_.size(), str(tile_, "x", tile_)), ", atlas (", path_.string(), ")");
   }
 
  private:
   fs::path path_;
-  Picture picture_;
+  Image image_;
   int tile_, count_, columns_;
   std::vector<int32_t> labels_;
   std::vector<std::string> names_;
@@ -86,12 +86,12 @@ std::shared_ptr<const Dataset> open_atlas(const fs::path& png, const fs::path& j
   const json description = read_json(json_path);
   const int tile = positive(description, "tile", file), count = positive(description, "count", file);
   const int columns = positive(description, "columns", file);
-  Picture picture = read_picture(png);
+  Image image = read_image(png);
   const int64_t rows = (int64_t{count} + columns - 1) / columns;
-  if (picture.width != int64_t{columns} * tile || picture.height < rows * tile)
-    bad_input(png.string(), ": ", picture.height, "x", picture.width, " pixels, but ", file, " promises ",
-              rows, " rows of ", columns, " tiles of ", tile, "x", tile);
-  auto set = std::make_shared<AtlasDataset>(png, std::move(picture), tile, count, columns);
+  if (image.width != int64_t{columns} * tile || image.height < rows * tile)
+    bad_input(png.string(), ": ", image.height, "x", image.width, " pixels, but ", file, " promises ", rows,
+              " rows of ", columns, " tiles of ", tile, "x", tile);
+  auto set = std::make_shared<AtlasDataset>(png, std::move(image), tile, count, columns);
   read_labels(description, count, file, *set);
   return set;
 }

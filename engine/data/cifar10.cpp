@@ -17,16 +17,16 @@ class Cifar10Dataset : public Dataset {
   Cifar10Dataset(fs::path path, std::string records, std::vector<std::string> names)
       : path_(std::move(path)), records_(std::move(records)), names_(std::move(names)) {}
   int64_t size() const override { return static_cast<int64_t>(records_.size() / kRecord); }
-  Picture picture(int64_t i) const override {
-    Picture picture{kSide, kSide, 3, std::vector<uint8_t>(3 * kPlane)};
+  Image image(int64_t i) const override {
+    Image image{kSide, kSide, 3, std::vector<uint8_t>(3 * kPlane)};
     const char* planes = record(i) + 1;  // [3,32,32]
     for (size_t p = 0; p < kPlane; ++p)
-      for (size_t c = 0; c < 3; ++c) picture.pixels[p * 3 + c] = static_cast<uint8_t>(planes[c * kPlane + p]);
-    return picture;
+      for (size_t c = 0; c < 3; ++c) image.pixels[p * 3 + c] = static_cast<uint8_t>(planes[c * kPlane + p]);
+    return image;
   }
   int32_t label(int64_t i) const override { return *record(i); }
   const std::vector<std::string>& class_names() const override { return names_; }
-  std::string name(int64_t i) const override { return str(path_.string(), ", picture ", i); }
+  std::string name(int64_t i) const override { return str(path_.string(), ", image ", i); }
   std::string description() const override {
     return str(count_text(size(), names_.size(), "32x32"), ", CIFAR-10 (", path_.string(), ")");
   }
@@ -49,7 +49,7 @@ std::shared_ptr<const Dataset> open_cifar10(const std::vector<fs::path>& batches
                 " bytes, expected a multiple of ", kRecord);
     for (size_t at = 0; at < batch.size(); at += kRecord)
       if (static_cast<uint8_t>(batch[at]) > 9)
-        bad_input(path.string(), ": not CIFAR-10: picture ", at / kRecord, " has the label ",
+        bad_input(path.string(), ": not CIFAR-10: image ", at / kRecord, " has the label ",
                   static_cast<int>(static_cast<uint8_t>(batch[at])), ", expected 0 to 9");
     records += batch;
   }

@@ -84,7 +84,7 @@ std::shared_ptr<const Dataset> open_single_file(const fs::path& path) {
     return open_atlas(png, json);
   bad_input(
       path.string(),
-      ": not a data set; expected a folder of pictures, IDX or CIFAR-10 files, or an atlas (PNG with JSON)");
+      ": not a data set; expected a folder of images, IDX or CIFAR-10 files, or an atlas (PNG with JSON)");
 }
 
 }  // namespace
@@ -93,8 +93,8 @@ void print_warning(const std::string& message) {
   std::fprintf(stderr, "warning: %s\n", message.c_str());
 }
 
-std::string count_text(int64_t pictures, size_t classes, const std::string& size) {
-  std::string text = str(pictures, pictures == 1 ? " picture" : " pictures");
+std::string count_text(int64_t images, size_t classes, const std::string& size) {
+  std::string text = str(images, images == 1 ? " image" : " images");
   if (!size.empty()) text += " of " + size;
   if (classes > 0) text += str(", ", classes, classes == 1 ? " class" : " classes");
   return text;
@@ -111,7 +111,7 @@ std::shared_ptr<const Dataset> open_dataset(const fs::path& path, const DatasetO
   if (auto set = find_idx(path, options.split)) return set;
   if (auto set = find_cifar10(path, options.split)) return set;
   if (auto set = find_atlas(path)) return set;
-  return open_picture_folder(path, options);
+  return open_image_folder(path, options);
 }
 
 }  // namespace imago

@@ -1,4 +1,4 @@
-// Sets of pictures, wherever they come from.
+// Sets of images, wherever they come from.
 #pragma once
 
 #include <cstdint>
@@ -8,25 +8,25 @@
 #include <string>
 #include <vector>
 
-#include "engine/data/picture.h"
+#include "engine/data/image.h"
 
 namespace imago {
 
-/// A numbered set of pictures of any sizes, with or without class labels. Everything is const and safe to
+/// A numbered set of images of any sizes, with or without class labels. Everything is const and safe to
 /// call from several threads.
 class Dataset {
  public:
   virtual ~Dataset() = default;
   virtual int64_t size() const = 0;
-  /// Picture i as it is stored, decoded. Bad input if it turns out to be broken.
-  virtual Picture picture(int64_t i) const = 0;
-  /// Class of picture i, 0 .. number of classes - 1, or -1 where there are no labels.
+  /// Image i as it is stored, decoded. Bad input if it turns out to be broken.
+  virtual Image image(int64_t i) const = 0;
+  /// Class of image i, 0 .. number of classes - 1, or -1 where there are no labels.
   virtual int32_t label(int64_t) const { return -1; }
   /// One name a class; empty where there are no labels.
   virtual const std::vector<std::string>& class_names() const = 0;
-  /// What picture i is called in messages: its file, or "FILE, picture 12".
+  /// What image i is called in messages: its file, or "FILE, image 12".
   virtual std::string name(int64_t i) const = 0;
-  /// For people: "60000 pictures of 28x28, 10 classes, IDX (/data/train-images-idx3-ubyte.gz)".
+  /// For people: "60000 images of 28x28, 10 classes, IDX (/data/train-images-idx3-ubyte.gz)".
   virtual std::string description() const = 0;
 };
 
@@ -37,7 +37,7 @@ void print_warning(const std::string& message);
 
 struct DatasetOptions {
   std::string split = "train";  // or "test"
-  bool strict_data = false;     // broken pictures: refused (true), or skipped with a warning (false)
+  bool strict_data = false;     // broken images: refused (true), or skipped with a warning (false)
   Warn warn = print_warning;
 };
 
@@ -52,7 +52,7 @@ struct DatasetOptions {
 ///   all lie in sub-folders, those of the first level are the classes, in the same order. A folder whose only
 ///   sub-folders are called train, test, val, valid or validation is one of splits. Names that begin with a
 ///   dot are passed over.
-/// Files that are visibly broken (see picture_file_problem) are left out with a warning, or refused if
+/// Files that are visibly broken (see image_file_problem) are left out with a warning, or refused if
 /// strict_data. Bad input: no such folder, nothing usable in it, files that disagree with their own headers.
 std::shared_ptr<const Dataset> open_dataset(const std::filesystem::path& path,
                                             const DatasetOptions& options = {});

@@ -7,7 +7,7 @@
 #include <fstream>
 #include <memory>
 
-#include "engine/data/picture_scan.h"
+#include "engine/data/image_scan.h"
 #include "engine/io/atomic_file.h"
 #include "kernels/error.h"
 
@@ -17,13 +17,13 @@ namespace {
 // Samples of 8 or 16 bits, [H,W,C] with C = 1 grey, 2 grey + alpha, 3 RGB, 4 RGBA, to 8 bits without alpha:
 // round(255 (c a + max (max - a)) / max^2), which is white where a = 0.
 template <class Sample>
-Picture flatten(const Sample* samples, int height, int width, int components) {
+Image flatten(const Sample* samples, int height, int width, int components) {
   constexpr uint64_t kMax = static_cast<Sample>(-1);
   const bool alpha = components == 2 || components == 4;
   const int channels = alpha ? components - 1 : components;
   const size_t count = static_cast<size_t>(height) * static_cast<size_t>(width);
-  Picture picture{height, width, channels, std::vector<uint8_t>(count * static_cast<size_t>(channels))};
-  uint8_t* out = picture.pixels.data();
+  Image image{height, width, channels, std::vector<uint8_t>(count * static_cast<size_t>(channels))};
+  uint8_t* out = image.pixels.data();
   for (size_t i = 0; i < count; ++i, samples += components) {
     const uint64_t a = alpha ? samples[channels] : kMax;
     for (int c = 0; c < channels; ++c) {
@@ -31,22 +31,22 @@ Picture flatten(const Sample* samples, int height, int width, int components) {
       *out++ = static_cast<uint8_t>((over_white * 255 + kMax * kMax / 2) / (kMax * kMax));
     }
   }
-  return picture;
+  return image;
 }
 
 // EXIF orientations say how the stored rows and columns lie: 5..8 have x and y swapped; 3, 4, 7, 8 come out
 // upside down, 2, 3, 6, 7 mirrored.
-Picture upright(Picture stored, int orientation) {
+Image upright(Image stored, int orientation) {
   if (orientation == 1) return stored;
   const bool swap = orientation >= 5;
   const bool flip_y = orientation == 3 || orientation == 4 || orientation >= 7;
   const bool flip_x = orientation == 2 || orientation == 3 || orientation == 6 || orientation == 7;
-  Picture picture{swap ? stored.width : stored.height, swap ? stored.height : stored.width, stored.channels,
-                  std::vector<uint8_t>(stored.pixels.size())};
-  uint8_t* out = picture.pixels.data();
-  for (int y = 0; y < picture.height; ++y) {
-    for (int x = 0; x < picture.width; ++x) {
-      const int down = flip_y ? picture.height - 1 - y : y, across = flip_x ? picture.width - 1 - x : x;
+  Image image{swap ? stored.width : stored.height, swap ? stored.height : stored.width, stored.channels,
+              std::vector<uint8_t>(stored.pixels.size())};
+  uint8_t* out = image.pixels.data();
+  for (int y = 0; y < image.height; ++y) {
+    for (int x = 0; x < image.width; ++x) {
+      const int down = flip_y ? image.height - 1 - y : y, across = flip_x ? image.width - 1 - x : x;
       const size_t row = static_cast<size_t>(swap ? across : down),
                    column = static_cast<size_t>(swap ? down : across);
       const size_t at = row * static_cast<size_t>(stored.width) + column;
@@ -54,7 +54,7 @@ Picture upright(Picture stored, int orientation) {
       for (int c = 0; c < stored.channels; ++c) *out++ = from[c];
     }
   }
-  return picture;
+  return image;
 }
 
 struct StbFree {
@@ -63,8 +63,8 @@ struct StbFree {
 
 }  // namespace
 
-Picture decode_picture(std::string_view bytes, const std::string& name) {
-  const PictureScan scan = scan_picture(bytes);
+Image decode_image(std::string_view bytes, const std::string& name) {
+  const ImageScan scan = scan_image(bytes);
   if (!scan.problem.empty()) bad_input(name, ": ", scan.problem);
   if (bytes.size() > INT_MAX) bad_input(name, ": larger than 2 GiB");
   const auto* data = reinterpret_cast<const stbi_uc*>(bytes.data());
@@ -78,16 +78,16 @@ Picture decode_picture(std::string_view bytes, const std::string& name) {
     const char* why = stbi_failure_reason();
     bad_input(name, ": cannot decode: ", why ? why : "unknown reason");
   }
-  Picture picture = wide ? flatten(static_cast<const uint16_t*>(samples.get()), height, width, components)
-                         : flatten(static_cast<const uint8_t*>(samples.get()), height, width, components);
-  return upright(std::move(picture), scan.orientation);
+  Image image = wide ? flatten(static_cast<const uint16_t*>(samples.get()), height, width, components)
+                     : flatten(static_cast<const uint8_t*>(samples.get()), height, width, components);
+  return upright(std::move(image), scan.orientation);
 }
 
-Picture read_picture(const std::filesystem::path& path) {
-  return decode_picture(read_file(path), path.string());
+Image read_image(const std::filesystem::path& path) {
+  return decode_image(read_file(path), path.string());
 }
 
-std::string picture_file_problem(const std::filesystem::path& path) try {
+std::string image_file_problem(const std::filesystem::path& path) try {
   std::ifstream file(path, std::ios::binary | std::ios::ate);
   const auto size = file.tellg();
   if (!file || size < 0) return "cannot be read";
@@ -97,12 +97,11 @@ std::string picture_file_problem(const std::filesystem::path& path) try {
   const auto edge = static_cast<std::streamsize>(first.size());
   if (!file.seekg(0).read(first.data(), edge) || !file.seekg(-edge, std::ios::end).read(last.data(), edge))
     return "cannot be read";
-  const PictureFormat format = picture_format(first);
-  if (format == PictureFormat::kUnknown) return "neither PNG nor JPEG";
-  if (format == PictureFormat::kPng && last == std::string_view("\0\0\0\0IEND\xae\x42\x60\x82", 12))
-    return "";
-  if (format == PictureFormat::kJpeg && last.ends_with("\xff\xd9")) return "";
-  return scan_picture(read_file(path)).problem;  // something may follow the end of the picture
+  const ImageFormat format = image_format(first);
+  if (format == ImageFormat::kUnknown) return "neither PNG nor JPEG";
+  if (format == ImageFormat::kPng && last == std::string_view("\0\0\0\0IEND\xae\x42\x60\x82", 12)) return "";
+  if (format == ImageFormat::kJpeg && last.ends_with("\xff\xd9")) return "";
+  return scan_image(read_file(path)).problem;  // something may follow the end of the image
 } catch (const std::exception& e) {
   return e.what();
 }

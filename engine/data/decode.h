@@ -5,7 +5,7 @@
 #include <string>
 #include <string_view>
 
-#include "engine/data/picture.h"
+#include "engine/data/image.h"
 
 namespace imago {
 
@@ -15,13 +15,13 @@ namespace imago {
 /// PIL.ImageOps.exif_transpose (torchvision's ImageFolder does not). Bad input, "NAME: truncated JPEG", for
 /// files that end too early, fail a PNG checksum, or are something else. (A JPEG has no checksum: a flipped
 /// bit inside may go unnoticed.)
-Picture decode_picture(std::string_view bytes, const std::string& name);
+Image decode_image(std::string_view bytes, const std::string& name);
 
-/// decode_picture of a file's content.
-Picture read_picture(const std::filesystem::path& path);
+/// decode_image of a file's content.
+Image read_image(const std::filesystem::path& path);
 
-/// Looks at the first and last bytes of a picture file (rarely at all of them) without decoding it: what is
+/// Looks at the first and last bytes of an image file (rarely at all of them) without decoding it: what is
 /// wrong with it, as "truncated JPEG", or an empty string. Never throws.
-std::string picture_file_problem(const std::filesystem::path& path);
+std::string image_file_problem(const std::filesystem::path& path);
 
 }  // namespace imago

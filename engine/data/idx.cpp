@@ -63,14 +63,14 @@ class IdxDataset : public Dataset {
         names_.push_back(std::to_string(i));
   }
   int64_t size() const override { return images_.extents[0]; }
-  Picture picture(int64_t i) const override {
+  Image image(int64_t i) const override {
     const int64_t bytes = int64_t{height_} * width_ * channels_;
     const auto begin = images_.data.begin() + i * bytes;
     return {height_, width_, channels_, {begin, begin + bytes}};
   }
   int32_t label(int64_t i) const override { return labels_.empty() ? -1 : labels_[static_cast<size_t>(i)]; }
   const std::vector<std::string>& class_names() const override { return names_; }
-  std::string name(int64_t i) const override { return str(path_.string(), ", picture ", i); }
+  std::string name(int64_t i) const override { return str(path_.string(), ", image ", i); }
   std::string description() const override {
     return str(count_text(size(), names_.size(), str(height_, "x", width_)), ", IDX (", path_.string(), ")");
   }
@@ -125,7 +125,7 @@ std::shared_ptr<const Dataset> open_idx(const fs::path& path) {
   const auto& e = images.extents;
   const bool shaped = (e.size() == 3 || (e.size() == 4 && (e[3] == 1 || e[3] == 3))) && e[0] > 0 &&
                       e[1] > 0 && e[2] > 0 && e[1] <= 65536 && e[2] <= 65536;
-  if (!shaped) bad_input(path.string(), ": not a set of pictures: its shape is ", text_of(e));
+  if (!shaped) bad_input(path.string(), ": not a set of images: its shape is ", text_of(e));
 
   std::vector<uint8_t> labels;
   std::string name = path.filename().string();
@@ -141,7 +141,7 @@ std::shared_ptr<const Dataset> open_idx(const fs::path& path) {
       IdxArray array = read_idx(file);
       if (array.extents.size() != 1 || array.extents[0] != e[0])
         bad_input(file.string(), ": its shape is ", text_of(array.extents), ", expected [", e[0],
-                  "] as there are ", e[0], " pictures");
+                  "] as there are ", e[0], " images");
       labels = std::move(array.data);
     }
   }

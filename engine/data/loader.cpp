@@ -4,7 +4,7 @@
 #include <numeric>
 #include <system_error>
 
-#include "engine/data/picture_cache.h"
+#include "engine/data/image_cache.h"
 #include "engine/data/resize.h"
 #include "engine/random/streams.h"
 #include "kernels/error.h"
@@ -25,12 +25,12 @@ void check_options(const Dataset& set, const LoaderOptions& o) {
   positive("the batch size", o.batch_size);
   positive("the resolution", std::min(o.height, o.width));
   if (std::max(o.height, o.width) > 65536) bad_input("the resolution should be at most 65536");
-  if (o.channels != 1 && o.channels != 3) bad_input("pictures can have 1 or 3 channels, not ", o.channels);
+  if (o.channels != 1 && o.channels != 3) bad_input("images can have 1 or 3 channels, not ", o.channels);
   if (o.num_workers < 0 || o.num_workers > 1024)
     bad_input("number of loader threads: ", o.num_workers, " of 0 to 1024");
   positive("the number of prefetched batches", o.prefetch_batches);
-  positive("the number of pictures", set.size());
-  if (set.size() > UINT32_MAX) bad_input(set.description(), ": more than 2^32 pictures");
+  positive("the number of images", set.size());
+  if (set.size() > UINT32_MAX) bad_input(set.description(), ": more than 2^32 images");
 }
 
 }  // namespace
@@ -45,10 +45,10 @@ void shuffled_order(uint64_t seed, int64_t epoch, std::vector<uint32_t>& order) 
 BatchLoader::BatchLoader(std::shared_ptr<const Dataset> set, const LoaderOptions& options)
     : set_(std::move(set)), options_(options) {
   check_options(*set_, options_);
-  PictureCache::Options cache{options_.height,      options_.width,       options_.channels,
-                              options_.center_crop, options_.strict_data, options_.cache_bytes,
-                              options_.warn};
-  cache_ = std::make_unique<PictureCache>(set_, cache);
+  ImageCache::Options cache{options_.height,      options_.width,       options_.channels,
+                            options_.center_crop, options_.strict_data, options_.cache_bytes,
+                            options_.warn};
+  cache_ = std::make_unique<ImageCache>(set_, cache);
   const int64_t size = set_->size(), batch = options_.batch_size;
   batches_per_epoch_ = options_.drop_last ? std::max<int64_t>(1, size / batch) : (size + batch - 1) / batch;
   samples_per_epoch_ = options_.drop_last ? batches_per_epoch_ * batch : size;
@@ -96,24 +96,24 @@ void BatchLoader::fill(int64_t number, Batch& batch) {
   batch.pixels.resize(count * bytes);
   batch.labels.resize(count);
   batch.ids.resize(count);
-  batch.pictures.resize(count);
+  batch.images.resize(count);
 
   const std::shared_ptr<const Order> order = o.shuffle ? order_of(epoch) : nullptr;
   const uint32_t augment = stream(Purpose::kAugment, static_cast<uint32_t>(epoch));
-  Picture scratch;
+  Image scratch;
   for (size_t k = 0; k < count; ++k) {
     const int64_t sample = first + static_cast<int64_t>(k), place = sample % set_->size();
     const int64_t wanted = order ? (*order)[static_cast<size_t>(place)] : place;
-    const auto [picture, i] = cache_->get(wanted, scratch);
+    const auto [image, i] = cache_->get(wanted, scratch);
     const PhiloxWords words =
         random_words(o.seed, augment, wanted, static_cast<uint32_t>(sample / set_->size()));
-    const int top = static_cast<int>(below(static_cast<uint32_t>(picture->height - o.height + 1), words.w0));
-    const int left = static_cast<int>(below(static_cast<uint32_t>(picture->width - o.width + 1), words.w1));
+    const int top = static_cast<int>(below(static_cast<uint32_t>(image->height - o.height + 1), words.w0));
+    const int left = static_cast<int>(below(static_cast<uint32_t>(image->width - o.width + 1), words.w1));
     const bool flip = o.random_flip && words.w2 >> 31;
-    copy_window(*picture, top, left, o.height, o.width, flip, batch.pixels.data() + k * bytes);
+    copy_window(*image, top, left, o.height, o.width, flip, batch.pixels.data() + k * bytes);
     batch.labels[k] = set_->label(i);
     batch.ids[k] = epoch * samples_per_epoch_ + sample;
-    batch.pictures[k] = i;
+    batch.images[k] = i;
   }
 }
 

@@ -15,22 +15,22 @@
 
 namespace imago {
 
-class PictureCache;
+class ImageCache;
 
 struct LoaderOptions {
   int batch_size = 16;
-  int height = 0, width = 0;  // of the batches; pictures are resized to cover this and cropped
+  int height = 0, width = 0;  // of the batches; images are resized to cover this and cropped
   int channels = 3;           // 1 or 3; grey is widened, colour turned grey
   bool shuffle = true;
   bool center_crop = false;  // otherwise the crop is random
   bool random_flip = false;  // left to right, every second time
-  /// Leave out the last pictures of an epoch that do not fill a batch, so that every batch has the same
+  /// Leave out the last images of an epoch that do not fill a batch, so that every batch has the same
   /// shape. A set smaller than one batch is gone through several times within it.
   bool drop_last = true;
   int num_workers = 0;       // threads that prepare batches; 0: next() does it
   int prefetch_batches = 2;  // a worker, ahead of the one in use
   uint64_t seed = 0;
-  size_t cache_bytes = size_t{4} << 30;  // for decoded pictures
+  size_t cache_bytes = size_t{4} << 30;  // for decoded images
   bool strict_data = false;              // as in DatasetOptions
   Warn warn = print_warning;             // may be called from a worker
 };
@@ -39,10 +39,10 @@ struct LoaderOptions {
 struct Batch {
   int64_t epoch = 0, index = 0;  // index: within the epoch
   int size = 0, height = 0, width = 0, channels = 0;
-  std::vector<uint8_t> pixels;    // [N,H,W,C]
-  std::vector<int32_t> labels;    // [N], -1 where the set has none
-  std::vector<int64_t> ids;       // [N], global sample numbers: 0, 1, 2, ... over all epochs
-  std::vector<int64_t> pictures;  // [N], numbers within the set
+  std::vector<uint8_t> pixels;  // [N,H,W,C]
+  std::vector<int32_t> labels;  // [N], -1 where the set has none
+  std::vector<int64_t> ids;     // [N], global sample numbers: 0, 1, 2, ... over all epochs
+  std::vector<int64_t> images;  // [N], numbers within the set
 
   ConstTensorRef pixels_ref() const {
     return {
@@ -53,7 +53,7 @@ struct Batch {
 /// An endless sequence of batches, epoch after epoch. Batch number b of epoch e is a function of the set and
 /// the options alone; the number of workers and where one started do not matter:
 /// - the order of epoch e is a permutation drawn from (seed, e), or 0, 1, 2, ... without shuffle;
-/// - crop and flip of picture i come from (seed, e, i), and from how often i came up already in an epoch that
+/// - crop and flip of image i come from (seed, e, i), and from how often i came up already in an epoch that
 ///   goes through the set several times.
 /// For use from one thread. Errors in a worker surface in the next() that would have returned its batch.
 class BatchLoader {
@@ -88,7 +88,7 @@ class BatchLoader {
 
   std::shared_ptr<const Dataset> set_;
   LoaderOptions options_;
-  std::unique_ptr<PictureCache> cache_;
+  std::unique_ptr<ImageCache> cache_;
   int64_t batches_per_epoch_ = 0, samples_per_epoch_ = 0;
 
   std::mutex order_mutex_;
@@ -104,7 +104,7 @@ class BatchLoader {
   std::vector<std::thread> workers_;
 };
 
-/// The order in which epoch `epoch` goes through n pictures: a Fisher-Yates shuffle (Knuth, TAOCP vol. 2,
+/// The order in which epoch `epoch` goes through n images: a Fisher-Yates shuffle (Knuth, TAOCP vol. 2,
 /// algorithm 3.4.2P) whose draws come from Philox under (seed, epoch).
 void shuffled_order(uint64_t seed, int64_t epoch, std::vector<uint32_t>& order);
 

@@ -53,7 +53,7 @@ uint8_t rounded(int32_t sum) {  // weights sum to 1 up to rounding, so at most a
 }
 
 template <int C>
-void resize_rows(const Picture& in, Picture& out) {  // [H,W,C] -> [H,W',C]
+void resize_rows(const Image& in, Image& out) {  // [H,W,C] -> [H,W',C]
   const Kernel kernel(in.width, out.width);
   const uint8_t* row = in.pixels.data();
   uint8_t* to = out.pixels.data();
@@ -70,7 +70,7 @@ void resize_rows(const Picture& in, Picture& out) {  // [H,W,C] -> [H,W',C]
   }
 }
 
-void resize_columns(const Picture& in, Picture& out) {  // [H,W,C] -> [H',W,C]
+void resize_columns(const Image& in, Image& out) {  // [H,W,C] -> [H',W,C]
   const Kernel kernel(in.height, out.height);
   const size_t row = static_cast<size_t>(in.width) * static_cast<size_t>(in.channels);
   std::vector<int32_t> sums(row);
@@ -87,7 +87,7 @@ void resize_columns(const Picture& in, Picture& out) {  // [H,W,C] -> [H',W,C]
   }
 }
 
-Picture blank(int height, int width, int channels) {
+Image blank(int height, int width, int channels) {
   return {height, width, channels,
           std::vector<uint8_t>(static_cast<size_t>(height) * static_cast<size_t>(width) *
                                static_cast<size_t>(channels))};
@@ -95,29 +95,29 @@ Picture blank(int height, int width, int channels) {
 
 }  // namespace
 
-Picture resize_bilinear(const Picture& picture, int height, int width) {
-  check(height > 0 && width > 0 && picture.height > 0 && picture.width > 0, "resize to ", height, "x", width);
-  check(picture.channels == 1 || picture.channels == 3, "resize of ", picture.channels, " channels");
-  Picture wide;
-  if (width != picture.width) {
-    wide = blank(picture.height, width, picture.channels);
-    picture.channels == 1 ? resize_rows<1>(picture, wide) : resize_rows<3>(picture, wide);
+Image resize_bilinear(const Image& image, int height, int width) {
+  check(height > 0 && width > 0 && image.height > 0 && image.width > 0, "resize to ", height, "x", width);
+  check(image.channels == 1 || image.channels == 3, "resize of ", image.channels, " channels");
+  Image wide;
+  if (width != image.width) {
+    wide = blank(image.height, width, image.channels);
+    image.channels == 1 ? resize_rows<1>(image, wide) : resize_rows<3>(image, wide);
   }
-  const Picture& rows = width != picture.width ? wide : picture;
-  if (height == picture.height) return rows;
-  Picture out = blank(height, width, picture.channels);
+  const Image& rows = width != image.width ? wide : image;
+  if (height == image.height) return rows;
+  Image out = blank(height, width, image.channels);
   resize_columns(rows, out);
   return out;
 }
 
-Picture resize_to_cover(const Picture& picture, int height, int width) {
-  const int64_t h = picture.height, w = picture.width;
+Image resize_to_cover(const Image& image, int height, int width) {
+  const int64_t h = image.height, w = image.width;
   int new_height = height, new_width = width;
   if (height * w >= width * h)
     new_width = std::max<int>(width, static_cast<int>(height * w / h));
   else
     new_height = std::max<int>(height, static_cast<int>(width * h / w));
-  return resize_bilinear(picture, new_height, new_width);
+  return resize_bilinear(image, new_height, new_width);
 }
 
 int centre_offset(int extent, int size) {
@@ -125,14 +125,14 @@ int centre_offset(int extent, int size) {
   return spare % 2 == 1 ? half + half % 2 : half;
 }
 
-void copy_window(const Picture& picture, int top, int left, int height, int width, bool flip, uint8_t* out) {
-  check(top >= 0 && left >= 0 && top + height <= picture.height && left + width <= picture.width, "window ",
-        height, "x", width, " at ", top, ",", left, " of a picture of ", picture.height, "x", picture.width);
-  const size_t channels = static_cast<size_t>(picture.channels), row = static_cast<size_t>(width) * channels;
+void copy_window(const Image& image, int top, int left, int height, int width, bool flip, uint8_t* out) {
+  check(top >= 0 && left >= 0 && top + height <= image.height && left + width <= image.width, "window ",
+        height, "x", width, " at ", top, ",", left, " of an image of ", image.height, "x", image.width);
+  const size_t channels = static_cast<size_t>(image.channels), row = static_cast<size_t>(width) * channels;
   for (int y = 0; y < height; ++y, out += row) {
     const size_t at =
-        static_cast<size_t>(top + y) * static_cast<size_t>(picture.width) + static_cast<size_t>(left);
-    const uint8_t* from = picture.pixels.data() + at * channels;
+        static_cast<size_t>(top + y) * static_cast<size_t>(image.width) + static_cast<size_t>(left);
+    const uint8_t* from = image.pixels.data() + at * channels;
     if (!flip) {
       std::memcpy(out, from, row);
       continue;
@@ -142,11 +142,11 @@ void copy_window(const Picture& picture, int top, int left, int height, int widt
   }
 }
 
-Picture with_channels(Picture picture, int channels) {
-  check(channels == 1 || channels == 3, "pictures have 1 or 3 channels, not ", channels);
-  if (picture.channels == channels) return picture;
-  Picture out = blank(picture.height, picture.width, channels);
-  const uint8_t* from = picture.pixels.data();
+Image with_channels(Image image, int channels) {
+  check(channels == 1 || channels == 3, "images have 1 or 3 channels, not ", channels);
+  if (image.channels == channels) return image;
+  Image out = blank(image.height, image.width, channels);
+  const uint8_t* from = image.pixels.data();
   if (channels == 3) {
     for (size_t i = 0; i < out.pixels.size(); i += 3) std::fill_n(&out.pixels[i], 3, *from++);
   } else {

@@ -18,7 +18,7 @@ struct IdxArray {
 };
 IdxArray read_idx(const std::filesystem::path& path);
 
-/// Pictures [N,H,W] or [N,H,W,3]; labels [N] from the file whose name has "labels-idx1" for "images-idx3".
+/// Images [N,H,W] or [N,H,W,3]; labels [N] from the file whose name has "labels-idx1" for "images-idx3".
 std::shared_ptr<const Dataset> open_idx(const std::filesystem::path& images);
 
 /// Records of 3073 bytes: label, then the planes R, G, B of 32x32. Class names from batches.meta.txt if it is
@@ -33,10 +33,10 @@ std::shared_ptr<const Dataset> open_atlas(const std::filesystem::path& png,
 /// Whether that JSON file describes an atlas (and is not about something else).
 bool is_atlas(const std::filesystem::path& json);
 
-std::shared_ptr<const Dataset> open_picture_folder(const std::filesystem::path& folder,
-                                                   const DatasetOptions& options);
+std::shared_ptr<const Dataset> open_image_folder(const std::filesystem::path& folder,
+                                                 const DatasetOptions& options);
 
-/// "60000 pictures, 10 classes"
-std::string count_text(int64_t pictures, size_t classes, const std::string& size = "");
+/// "60000 images, 10 classes"
+std::string count_text(int64_t images, size_t classes, const std::string& size = "");
 
 }  // namespace imago

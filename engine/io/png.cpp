@@ -35,25 +35,25 @@ void write_png(const std::filesystem::path& path, std::span<const uint8_t> pixel
   write_file(path, encode_png(pixels, height, width, channels));
 }
 
-void write_png(const std::filesystem::path& path, const Picture& picture) {
-  write_png(path, picture.pixels, picture.height, picture.width, picture.channels);
+void write_png(const std::filesystem::path& path, const Image& image) {
+  write_png(path, image.pixels, image.height, image.width, image.channels);
 }
 
-Picture tile_pictures(std::span<const uint8_t> pixels, int count, int height, int width, int channels,
-                      int columns, int gap) {
-  const size_t row_bytes = bytes_of(1, width, channels), picture_bytes = bytes_of(height, width, channels);
+Image tile_images(std::span<const uint8_t> pixels, int count, int height, int width, int channels,
+                  int columns, int gap) {
+  const size_t row_bytes = bytes_of(1, width, channels), image_bytes = bytes_of(height, width, channels);
   check(count > 0 && columns > 0 && gap >= 0 && height > 0 && width > 0 && channels > 0 &&
-            pixels.size() == static_cast<size_t>(count) * picture_bytes,
-        "tile_pictures: ", pixels.size(), " bytes for [", count, ",", height, ",", width, ",", channels, "]");
+            pixels.size() == static_cast<size_t>(count) * image_bytes,
+        "tile_images: ", pixels.size(), " bytes for [", count, ",", height, ",", width, ",", channels, "]");
   columns = std::min(columns, count);
   const int rows = (count + columns - 1) / columns;
-  Picture grid{rows * (height + gap) - gap, columns * (width + gap) - gap, channels, {}};
+  Image grid{rows * (height + gap) - gap, columns * (width + gap) - gap, channels, {}};
   grid.pixels.assign(bytes_of(grid.height, grid.width, channels), 255);
   for (int n = 0; n < count; ++n) {
     const int top = n / columns * (height + gap), left = n % columns * (width + gap);
     for (int y = 0; y < height; ++y) {
       const uint8_t* from =
-          pixels.data() + static_cast<size_t>(n) * picture_bytes + static_cast<size_t>(y) * row_bytes;
+          pixels.data() + static_cast<size_t>(n) * image_bytes + static_cast<size_t>(y) * row_bytes;
       std::copy_n(from, row_bytes,
                   grid.pixels.data() + bytes_of(top + y, grid.width, channels) + bytes_of(1, left, channels));
     }

@@ -1,4 +1,4 @@
-// Writing PNG pictures, and laying many out in a grid.
+// Writing PNG images, and laying many out in a grid.
 #pragma once
 
 #include <cstdint>
@@ -6,7 +6,7 @@
 #include <span>
 #include <string>
 
-#include "engine/data/picture.h"
+#include "engine/data/image.h"
 
 namespace imago {
 
@@ -16,11 +16,11 @@ std::string encode_png(std::span<const uint8_t> pixels, int height, int width, i
 /// encode_png into a file, atomically.
 void write_png(const std::filesystem::path& path, std::span<const uint8_t> pixels, int height, int width,
                int channels);
-void write_png(const std::filesystem::path& path, const Picture& picture);
+void write_png(const std::filesystem::path& path, const Image& image);
 
-/// Lays N pictures [N,H,W,C] out row by row with `columns` in a row (fewer if N is smaller) and `gap` white
+/// Lays N images [N,H,W,C] out row by row with `columns` in a row (fewer if N is smaller) and `gap` white
 /// pixels between neighbours; places of the last row that stay empty are white.
-Picture tile_pictures(std::span<const uint8_t> pixels, int count, int height, int width, int channels,
-                      int columns, int gap = 2);
+Image tile_images(std::span<const uint8_t> pixels, int count, int height, int width, int channels,
+                  int columns, int gap = 2);
 
 }  // namespace imago

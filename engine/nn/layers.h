@@ -63,7 +63,7 @@ class Embedding : public Module {
   Parameter weight_;
 };
 
-/// Dropout that is a function of (seed, stream, picture, element): the same when a step is computed again.
+/// Dropout that is a function of (seed, stream, image, element): the same when a step is computed again.
 class Dropout : public Module {
  public:
   Dropout(float p, uint32_t layer) : p_(p), layer_(layer) {}
@@ -74,7 +74,7 @@ class Dropout : public Module {
   uint32_t layer_;  // numbers the dropout layers of a model: each has its own random numbers
 };
 
-/// Training mode: while alive, Dropout layers drop, with these random numbers. ids [N] int64, one per picture
+/// Training mode: while alive, Dropout layers drop, with these random numbers. ids [N] int64, one per image
 /// of the batch.
 class DropoutScope {
  public:
@@ -104,7 +104,7 @@ class Upsample : public Module {
   Conv2d conv_;
 };
 
-/// y = (x + W_o attention(W_q h, W_k h, W_v h)) * scale, h = GN(x) over the pixels of a picture. heads =
+/// y = (x + W_o attention(W_q h, W_k h, W_v h)) * scale, h = GN(x) over the pixels of an image. heads =
 /// floor(C / head_dim) heads of head_dim channels each (head_dim 0: one head of C), groups 0: no norm.
 /// Parameters group_norm, to_q, to_k, to_v, to_out.0.
 class SelfAttention : public Module {

@@ -19,27 +19,27 @@ Filter filter_of(const Parameter& weight, const Shape& shape) {
   return {weight.compute.view(shape), gradient ? gradient.view(shape) : gradient, weight.value};
 }
 
-/// y: as a picture; result: as the caller gets it.
+/// y: as an image; result: as the caller gets it.
 void check_shapes(const Tensor& x, const Tensor& skip, const Tensor& w, const Shape& y,
                   const Conv2dOptions& o, const Shape& result) {
   const int64_t channels = x.dim(3) + (skip ? skip.dim(3) : 0);
   check(w.dim(3) == channels, "conv2d: weight ", w.shape().to_string(), " for ", channels, " channels");
-  check(y[1] > 0 && y[2] > 0, "conv2d: picture ", x.shape().to_string(), ", filter ", w.shape().to_string());
+  check(y[1] > 0 && y[2] > 0, "conv2d: image ", x.shape().to_string(), ", filter ", w.shape().to_string());
   check(!skip || (skip.dim(0) == x.dim(0) && skip.dim(1) == x.dim(1) && skip.dim(2) == x.dim(2)),
         "conv2d: the two sources differ in more than channels");
   check(!o.per_image_bias || o.per_image_bias.shape() == Shape{y[0], y[3]},
         "conv2d: per_image_bias must be [N,K]");
   check(!o.residual || o.residual.shape() == result, "conv2d: residual must be ", result.to_string());
-  check(w.dtype() == x.dtype(), "conv2d: weights are ", name_of(w.dtype()), ", the picture ",
+  check(w.dtype() == x.dtype(), "conv2d: weights are ", name_of(w.dtype()), ", the image ",
         name_of(x.dtype()));
 }
 
 /// A tensor as the convolution sees it, cut off from the tape. A linear layer's rows become the pixels of one
-/// picture, one pixel high: linear layers have no kernels of their own.
-enum class Layout { kPicture, kRows };
-Tensor picture(const Tensor& x, Layout layout) {
+/// image, one pixel high: linear layers have no kernels of their own.
+enum class Layout { kImage, kRows };
+Tensor image(const Tensor& x, Layout layout) {
   if (!x) return x;
-  return layout == Layout::kPicture ? x.detach() : x.view({1, 1, x.numel() / x.dim(-1), x.dim(-1)});
+  return layout == Layout::kImage ? x.detach() : x.view({1, 1, x.numel() / x.dim(-1), x.dim(-1)});
 }
 
 /// The backward of convolve(): which gradients are wanted is settled when it is recorded.
@@ -50,7 +50,7 @@ struct ConvolveBackward {
   Conv2dGeometry geometry;
   float scale;
   bool want_x, want_per_image_bias, want_residual;
-  Shape x_shape, y_shape;  // as recorded, and as a picture
+  Shape x_shape, y_shape;  // as recorded, and as an image
 
   Gradients operator()(const Tensor& dy_recorded, Gradients& so_far) const {
     const Tensor dy = dy_recorded.view(y_shape);
@@ -81,8 +81,8 @@ struct ConvolveBackward {
 /// x_in, skip_in and o.residual in `layout`; the result [...,K] as well.
 Tensor convolve(const Tensor& x_in, const Tensor& skip_in, const Filter& w, const Parameter* bias,
                 const Conv2dOptions& o, Layout layout) {
-  const Tensor x = picture(x_in, layout), skip = picture(skip_in, layout);
-  const Tensor residual = picture(o.residual, layout);
+  const Tensor x = image(x_in, layout), skip = image(skip_in, layout);
+  const Tensor residual = image(o.residual, layout);
   const Conv2dGeometry& g = o.geometry;
   const Shape out{x.dim(0), g.out_height(x.dim(1), w.elements.dim(1)),
                   g.out_width(x.dim(2), w.elements.dim(2)), w.elements.dim(0)};
@@ -103,18 +103,17 @@ Tensor convolve(const Tensor& x_in, const Tensor& skip_in, const Filter& w, cons
   if (layout == Layout::kRows) y = y.view(result);
   const Tensor bias_leaf = bias ? bias->value : Tensor(), dbias = bias_leaf ? bias_leaf.grad() : Tensor();
   check(w.gradient || !dbias, "conv2d: a bias that is trained needs a weight that is trained");
-  return record("conv2d", y, {x_in, skip_in, w.leaf, bias_leaf, o.per_image_bias, o.residual},
-                ConvolveBackward{x, skip, w, dbias, g, o.scale,
-                                 x_in.requires_grad() || skip_in.requires_grad(),
-                                 o.per_image_bias.requires_grad(), o.residual.requires_grad(), x_in.shape(),
-                                 out});
+  return record(
+      "conv2d", y, {x_in, skip_in, w.leaf, bias_leaf, o.per_image_bias, o.residual},
+      ConvolveBackward{x, skip, w, dbias, g, o.scale, x_in.requires_grad() || skip_in.requires_grad(),
+                       o.per_image_bias.requires_grad(), o.residual.requires_grad(), x_in.shape(), out});
 }
 
 }  // namespace
 
 Tensor conv2d(const Tensor& x, const Tensor& skip, const Parameter& weight, const Parameter* bias,
               const Conv2dOptions& options) {
-  return convolve(x, skip, filter_of(weight, weight.shape), bias, options, Layout::kPicture);
+  return convolve(x, skip, filter_of(weight, weight.shape), bias, options, Layout::kImage);
 }
 
 Tensor linear(const Tensor& x, const Parameter& weight, const Parameter* bias, const Tensor& residual,

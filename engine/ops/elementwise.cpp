@@ -43,7 +43,7 @@ Tensor reshape(const Tensor& x, const Shape& shape) {
 
 Tensor dropout(const Tensor& x, float p, uint64_t seed, uint32_t stream, const Tensor& ids) {
   check(p >= 0 && p < 1, "dropout: probability ", p, " is not in [0, 1)");
-  check(ids.shape() == Shape{x.dim(0)}, "dropout: one id per picture");
+  check(ids.shape() == Shape{x.dim(0)}, "dropout: one id per image");
   const auto apply = [=](const Tensor& in) {
     Tensor out = empty_like(in);
     backend_of(in).dropout(in, p, {seed, stream, ids}, out);

@@ -9,13 +9,13 @@ namespace imago {
 
 enum class Purpose : uint8_t {
   kInit = 1,         // parameters; the id is a hash of the name
-  kShuffle = 2,      // the order of the pictures; the index is the epoch
-  kAugment = 3,      // crops and flips; the id is the picture, the index the epoch
+  kShuffle = 2,      // the order of the images; the index is the epoch
+  kAugment = 3,      // crops and flips; the id is the image, the index the epoch
   kTimesteps = 4,    // the id is the global sample number
   kNoise = 5,        // the noise of training; the id is the global sample number
   kDropout = 6,      // the index is the layer, the id the global sample number
-  kSampleStart = 7,  // x_T of a sampled picture; the id is the picture's number
-  kSampleNoise = 8,  // the noise of a sampler; the index is the step, the id the picture's number
+  kSampleStart = 7,  // x_T of a sampled image; the id is the image's number
+  kSampleNoise = 8,  // the noise of a sampler; the index is the step, the id the image's number
 };
 
 constexpr uint32_t stream(Purpose purpose, uint32_t index = 0) {

@@ -92,12 +92,12 @@ std::string gradient_chart(const std::vector<MetricsRow>& rows) {
 }
 
 Series speeds(const std::vector<MetricsRow>& rows) {
-  return series_of(
-      rows, [](const MetricsRow& r) { return r.pictures_per_second > 0 ? r.pictures_per_second : NAN; });
+  return series_of(rows,
+                   [](const MetricsRow& r) { return r.images_per_second > 0 ? r.images_per_second : NAN; });
 }
 
 std::string speed_chart(const std::vector<MetricsRow>& rows) {
-  Chart chart = averaged_chart("Pictures per second", "q2", speeds(rows));
+  Chart chart = averaged_chart("Images per second", "q2", speeds(rows));
   chart.from_zero = true;
   return format_chart(chart);
 }
@@ -123,14 +123,14 @@ std::string facts(const ReportData& data) {
   std::string html = "<dl class=\"facts\">\n";
   html += fact("Steps", with_thousands(last.step),
                data.total_steps > 0 ? "of " + with_thousands(data.total_steps) : "");
-  html += fact("Pictures seen", with_thousands(last.pictures));
+  html += fact("Images seen", with_thousands(last.images));
   if (const Series loss = series_of(data.metrics, [](const MetricsRow& r) { return r.loss; }); !loss.empty())
     html += fact("Loss", rounded(smoothed(loss).back().y));
   if (Series speed = speeds(data.metrics); !speed.empty()) {
     const auto middle = speed.begin() + static_cast<ptrdiff_t>(speed.size() / 2);
     std::nth_element(speed.begin(), middle, speed.end(),
                      [](const Point& a, const Point& b) { return a.y < b.y; });
-    html += fact("Speed", rounded(middle->y), "pictures/s");
+    html += fact("Speed", rounded(middle->y), "images/s");
   }
   if (seconds > 0) html += fact("Training time", format_duration(seconds));
   return html + "</dl>\n";
@@ -148,14 +148,14 @@ Png png_of(const SampleGrid& grid) {
       grid.file.empty() ? str("the sample grid of step ", grid.step) : grid.file.string();
   const std::string bytes = grid.file.empty() ? grid.png : read_file(grid.file);
   constexpr std::string_view kStart = "\x89PNG\r\n\x1a\n";
-  if (!bytes.starts_with(kStart) || bytes.size() < 24) bad_input(name, ": not a PNG picture");
+  if (!bytes.starts_with(kStart) || bytes.size() < 24) bad_input(name, ": not a PNG image");
   const auto big_endian = [&](size_t at) {
     int value = 0;
     for (size_t i = at; i < at + 4; ++i) value = value << 8 | static_cast<unsigned char>(bytes[i]);
     return value;
   };
   const Png png{bytes, big_endian(16), big_endian(20)};  // the first chunk is IHDR: width, height
-  if (png.width <= 0 || png.height <= 0) bad_input(name, ": not a PNG picture");
+  if (png.width <= 0 || png.height <= 0) bad_input(name, ": not a PNG image");
   return png;
 }
 
@@ -167,7 +167,7 @@ std::vector<SampleGrid> chosen(const std::vector<SampleGrid>& grids) {
   return some;
 }
 
-// A radio button, its label and the picture it shows, for each grid: plain HTML and CSS switch between them.
+// A radio button, its label and the image it shows, for each grid: plain HTML and CSS switch between them.
 std::string samples(const ReportData& data) {
   if (data.grids.empty()) return "";
   const std::vector<SampleGrid> grids = chosen(data.grids);

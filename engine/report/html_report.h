@@ -11,7 +11,7 @@
 
 namespace imago {
 
-/// A picture grid that a run sampled: the PNG's bytes, or where the file lies (one of the two).
+/// An image grid that a run sampled: the PNG's bytes, or where the file lies (one of the two).
 struct SampleGrid {
   int64_t step = 0;
   std::filesystem::path file;
@@ -26,7 +26,7 @@ struct ReportData {
   std::string subtitle;             // "32x32, 1.2 M parameters, float32"; may be empty
   std::string status;               // "finished", "interrupted at step 4,000"; may be empty
   int64_t total_steps = 0;          // planned; 0: unknown
-  Table model;                      // parameters, FLOPs per picture, ...
+  Table model;                      // parameters, FLOPs per image, ...
   Table config;                     // every option of the run
   Table environment;                // device, threads, version, ...
   std::vector<MetricsRow> metrics;  // ascending steps

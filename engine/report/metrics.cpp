@@ -24,7 +24,7 @@ template <class Row, class Visit>
 void for_each_key(Row& row, Visit visit) {
   visit("step", row.step);
   visit("epoch", row.epoch);
-  visit("pictures", row.pictures);
+  visit("pictures", row.images);
   visit("loss", row.loss);
   visit("loss_q1", row.loss_by_quartile[0]);
   visit("loss_q2", row.loss_by_quartile[1]);
@@ -34,7 +34,7 @@ void for_each_key(Row& row, Visit visit) {
   visit("grad_norm", row.grad_norm);
   visit("ema_decay", row.ema_decay);
   visit("seconds", row.seconds);
-  visit("pictures_per_second", row.pictures_per_second);
+  visit("pictures_per_second", row.images_per_second);
 }
 
 template <class Number>

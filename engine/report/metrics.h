@@ -15,18 +15,18 @@ constexpr float kNotMeasured = std::numeric_limits<float>::quiet_NaN();  // null
 /// The keys of a line, in this order. Everything before `seconds` is a function of the run's inputs: equal
 /// bits give equal text, so two runs can be compared by cutting every line off at ",\"seconds\"".
 struct MetricsRow {
-  int64_t step = 0;      // optimizer updates done, this one included: the first is 1
-  int64_t epoch = 0;     // from 0
-  int64_t pictures = 0;  // seen since the start of training, this step included
+  int64_t step = 0;    // optimizer updates done, this one included: the first is 1
+  int64_t epoch = 0;   // from 0
+  int64_t images = 0;  // seen since the start of training, this step included
   float loss = kNotMeasured;
-  /// Mean loss of the pictures whose timestep fell into the first, ..., last quarter of the schedule
+  /// Mean loss of the images whose timestep fell into the first, ..., last quarter of the schedule
   /// (loss_q1 ... loss_q4).
   std::array<float, 4> loss_by_quartile{kNotMeasured, kNotMeasured, kNotMeasured, kNotMeasured};
   double learning_rate = 0;
   float grad_norm = kNotMeasured;  // before clipping
   double ema_decay = kNotMeasured;
-  double seconds = 0;              // that this step took, waiting for data included
-  double pictures_per_second = 0;  // of this step
+  double seconds = 0;            // that this step took, waiting for data included
+  double images_per_second = 0;  // of this step
 };
 
 /// One line, without the newline. Numbers are the shortest text that reads back as the same bits; what is not

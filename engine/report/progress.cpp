@@ -117,14 +117,14 @@ std::string format_duration(double seconds) {
 struct Progress::State {
   struct Sample {
     double time;
-    int64_t step, pictures;
+    int64_t step, images;
   };
 
   Options options;
   int64_t total, step;
   bool terminal, utf8;
   double start_time = 0, last_drawn = -1e300;
-  int64_t pictures = 0;                  // in this run
+  int64_t images = 0;                    // in this run
   double loss_sum = 0, loss_weight = 0;  // exponential average: sum / weight
   std::deque<Sample> samples;            // the last kSpeedSeconds, ending with the latest update
   int widest_right = 0;  // columns right of the bar, so far: the bar's width does not change back and forth
@@ -133,9 +133,9 @@ struct Progress::State {
 
   double now() const { return options.clock ? options.clock() : steady_seconds(); }
 
-  void note(int64_t new_step, double loss, int64_t new_pictures) {
+  void note(int64_t new_step, double loss, int64_t new_images) {
     step = new_step;
-    pictures += new_pictures;
+    images += new_images;
     if (std::isfinite(loss)) {
       constexpr double kKeep = 1 - 1 / kLossSteps;
       loss_sum = kKeep * loss_sum + loss;
@@ -146,7 +146,7 @@ struct Progress::State {
     if (samples.size() >= 2 &&
         samples.back().time - samples[samples.size() - 2].time < kSpeedSeconds / kSpeedSamples)
       samples.pop_back();
-    samples.push_back({time, step, pictures});
+    samples.push_back({time, step, images});
     while (samples.size() > 2 && time - samples[1].time >= kSpeedSeconds) samples.pop_front();
   }
 
@@ -171,7 +171,7 @@ struct Progress::State {
     if (loss_weight > 0) text += gap + ("loss " + format_loss(loss_sum / loss_weight));
     const double elapsed = now() - start_time;
     const double speed =
-        finished && elapsed > 0 ? static_cast<double>(pictures) / elapsed : rate(&Sample::pictures);
+        finished && elapsed > 0 ? static_cast<double>(images) / elapsed : rate(&Sample::images);
     if (speed > 0) text += gap + (format_speed(speed) + " " + options.unit + "/s");
     if (finished)
       text += gap + ("in " + format_duration(elapsed));
@@ -237,10 +237,10 @@ Progress::~Progress() {
   finish();
 }
 
-void Progress::update(int64_t step, double loss, int64_t pictures) {
+void Progress::update(int64_t step, double loss, int64_t images) {
   const std::lock_guard lock(state_->mutex);
   check(!state_->finished, "progress: updated after the end");
-  state_->note(step, loss, pictures);
+  state_->note(step, loss, images);
   state_->draw(false);
 }
 
@@ -263,7 +263,7 @@ void Progress::finish() {
 
 double Progress::speed() const {
   const std::lock_guard lock(state_->mutex);
-  return state_->rate(&State::Sample::pictures);
+  return state_->rate(&State::Sample::images);
 }
 
 }  // namespace imago

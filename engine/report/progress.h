@@ -10,16 +10,16 @@
 namespace imago {
 
 /// On a terminal one line that is redrawn at most ten times a second, as wide as the terminal:
-///   train  38% ▕███████▌            ▏ 3,800/10,000  loss 0.0312  142 pictures/s  1:23 left
+///   train  38% ▕███████▌            ▏ 3,800/10,000  loss 0.0312  142 images/s  1:23 left
 /// Anywhere else (a pipe, a file, TERM=dumb) a plain line now and then, without escape codes:
-///   train: step 3,800/10,000 (38%), loss 0.0312, 142 pictures/s, 1:23 left
+///   train: step 3,800/10,000 (38%), loss 0.0312, 142 images/s, 1:23 left
 /// The loss shown is an average over roughly the last fifty steps, the speed one over the last half minute.
 /// Safe to use from several threads. Never throws because the terminal is gone.
 class Progress {
  public:
   struct Options {
     std::string label = "train";
-    std::string unit = "pictures";      // what update() counts
+    std::string unit = "images";        // what update() counts
     int fd = 2;                         // where to draw: standard error
     double seconds_between_lines = 10;  // where `fd` is no terminal
     std::function<double()> clock;      // seconds, for tests; empty: the steady clock
@@ -32,9 +32,9 @@ class Progress {
   Progress& operator=(const Progress&) = delete;
   ~Progress();  // as finish()
 
-  /// Step `step` is done, with this loss (NaN: there is none to show) and `pictures` pictures since the last
+  /// Step `step` is done, with this loss (NaN: there is none to show) and `images` images since the last
   /// call.
-  void update(int64_t step, double loss, int64_t pictures);
+  void update(int64_t step, double loss, int64_t images);
 
   /// Prints a line of its own above the bar.
   void message(std::string_view line);
@@ -42,7 +42,7 @@ class Progress {
   /// Draws the last state, with the total time in place of the time left, and ends the line. Once.
   void finish();
 
-  /// Pictures per second over the last half minute; 0 before the second update.
+  /// Images per second over the last half minute; 0 before the second update.
   double speed() const;
 
  private:

@@ -15,7 +15,7 @@ using Series = std::vector<Point>;  // ascending x, finite y
 /// there. Unlike an exponential average it does not lag behind.
 Series smooth(const Series& series, size_t radius);
 
-/// At most `most` points (at least 4) that draw the same picture: the lowest and highest of every run of
+/// At most `most` points (at least 4) that draw the same image: the lowest and highest of every run of
 /// neighbours, and the first and last point.
 Series thin(const Series& series, size_t most);
 

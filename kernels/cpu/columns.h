@@ -38,21 +38,21 @@ void column_sums(const T* x, int64_t rows, int64_t columns, int64_t stride, floa
 }
 
 /// Floats of scratch that sum_pixels needs.
-inline int64_t partial_sums(int64_t pictures, int64_t pixels, int64_t channels) {
-  return pictures * ceil_div(pixels, rows_per_chunk(channels)) * channels;
+inline int64_t partial_sums(int64_t images, int64_t pixels, int64_t channels) {
+  return images * ceil_div(pixels, rows_per_chunk(channels)) * channels;
 }
 
-/// f(n, k, sum_p x[n,p,k]) for x [pictures,pixels,channels]: chunks of rows in float32, joined in order in
+/// f(n, k, sum_p x[n,p,k]) for x [images,pixels,channels]: chunks of rows in float32, joined in order in
 /// float64.
 template <class T, class F>
-void sum_pixels(const T* x, int64_t pictures, int64_t pixels, int64_t channels, float* partial, F&& f) {
+void sum_pixels(const T* x, int64_t images, int64_t pixels, int64_t channels, float* partial, F&& f) {
   const int64_t rows = rows_per_chunk(channels), chunks = ceil_div(pixels, rows);
-  parallel_items(pictures * chunks, [&](int64_t item) {
+  parallel_items(images * chunks, [&](int64_t item) {
     const int64_t n = item / chunks, first = item % chunks * rows;
     column_sums(x + (n * pixels + first) * channels, std::min(rows, pixels - first), channels, channels,
                 partial + item * channels);
   });
-  for (int64_t n = 0; n < pictures; ++n) {
+  for (int64_t n = 0; n < images; ++n) {
     for (int64_t k = 0; k < channels; ++k) {
       double sum = 0;
       for (int64_t i = 0; i < chunks; ++i) sum += partial[(n * chunks + i) * channels + k];

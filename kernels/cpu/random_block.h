@@ -12,7 +12,7 @@ enum class Distribution { kUniform, kNormal };
 
 inline constexpr int64_t kRandomBlock = 2048;  // elements; a multiple of a quad and of a vector
 
-/// out[i] = the number of element `first + i` of picture `id`, for i < count. `first` is a multiple of 4; out
+/// out[i] = the number of element `first + i` of image `id`, for i < count. `first` is a multiple of 4; out
 /// has room for count rounded up to whole vectors.
 template <Distribution kind>
 inline void random_block(uint64_t seed, uint32_t stream, int64_t id, int64_t first, int64_t count,
@@ -30,13 +30,13 @@ inline void random_block(uint64_t seed, uint32_t stream, int64_t id, int64_t fir
   }
 }
 
-/// f(n, first, count, numbers) for blocks of a batch of `pictures` x `elements`, in parallel: numbers[i]
-/// belongs to element first + i of the whole batch, all of picture n. Reading whole vectors of `numbers` is
+/// f(n, first, count, numbers) for blocks of a batch of `images` x `elements`, in parallel: numbers[i]
+/// belongs to element first + i of the whole batch, all of image n. Reading whole vectors of `numbers` is
 /// allowed.
 template <Distribution kind, class F>
-void for_each_random_block(const RandomKey& key, int64_t pictures, int64_t elements, F&& f) {
-  const int64_t blocks = ceil_div(elements, kRandomBlock);  // a picture
-  parallel_chunks(pictures * blocks, 1, [&](int64_t item, int64_t) {
+void for_each_random_block(const RandomKey& key, int64_t images, int64_t elements, F&& f) {
+  const int64_t blocks = ceil_div(elements, kRandomBlock);  // an image
+  parallel_chunks(images * blocks, 1, [&](int64_t item, int64_t) {
     alignas(64) float numbers[kRandomBlock];
     const int64_t n = item / blocks, first = item % blocks * kRandomBlock;
     const int64_t count = std::min(kRandomBlock, elements - first);

@@ -1,4 +1,4 @@
-// Attention (Vaswani 2017). Per picture and head, with queries, keys and values of D numbers a token:
+// Attention (Vaswani 2017). Per image and head, with queries, keys and values of D numbers a token:
 //   S = scale q k^T,   P = softmax of every row of S,   y = P v,   lse_i = log sum_j exp S_ij
 // One row of S at a time: the T x T matrix is never held. The backward pass makes P again from lse:
 //   P_ij = exp(S_ij - lse_i)
@@ -15,7 +15,7 @@ using namespace reference;
 
 namespace {
 
-/// Where the rows of one picture and head lie in [N,T,heads*D]: row t starts at first + t * stride.
+/// Where the rows of one image and head lie in [N,T,heads*D]: row t starts at first + t * stride.
 struct Head {
   int64_t first, stride, tokens, depth;
 
@@ -94,10 +94,10 @@ void backward_head(const BackwardTensors<T>& t, const Head& h, double scale, con
 
 void ReferenceBackend::attention(ConstTensorRef q, ConstTensorRef k, ConstTensorRef v, int heads, float scale,
                                  TensorRef y, TensorRef lse, Workspace&) {
-  const int64_t pictures = q.shape[0], tokens = q.shape[1];
+  const int64_t images = q.shape[0], tokens = q.shape[1];
   dispatch("attention", q.dtype, [&]<class T>() {
 #pragma omp parallel for collapse(2)
-    for (int64_t n = 0; n < pictures; ++n) {
+    for (int64_t n = 0; n < images; ++n) {
       for (int64_t head = 0; head < heads; ++head) {
         forward_head(q.as<T>(), k.as<T>(), v.as<T>(), Head(q.shape, heads, n, head), scale, y.as<T>(),
                      lse.as<VectorOf<T>>() + (n * heads + head) * tokens);
@@ -109,13 +109,13 @@ void ReferenceBackend::attention(ConstTensorRef q, ConstTensorRef k, ConstTensor
 void ReferenceBackend::attention_backward(ConstTensorRef dy, ConstTensorRef q, ConstTensorRef k,
                                           ConstTensorRef v, ConstTensorRef y, ConstTensorRef lse, int heads,
                                           float scale, TensorRef dq, TensorRef dk, TensorRef dv, Workspace&) {
-  const int64_t pictures = q.shape[0], tokens = q.shape[1];
+  const int64_t images = q.shape[0], tokens = q.shape[1];
   dispatch("attention_backward", q.dtype, [&]<class T>() {
     const BackwardTensors<T> tensors{dy.as<T>(), q.as<T>(),  k.as<T>(),
                                      v.as<T>(),  y.as<T>(),  lse.as<VectorOf<T>>(),
                                      dq.as<T>(), dk.as<T>(), dv.as<T>()};
 #pragma omp parallel for collapse(2)
-    for (int64_t n = 0; n < pictures; ++n) {
+    for (int64_t n = 0; n < images; ++n) {
       for (int64_t head = 0; head < heads; ++head) {
         backward_head(tensors, Head(q.shape, heads, n, head), scale,
                       tensors.lse + (n * heads + head) * tokens);

@@ -168,13 +168,13 @@ void ReferenceBackend::conv2d_wgrad(const Concat& x, ConstTensorRef dy, const Co
 }
 
 void ReferenceBackend::per_image_bias_grad(ConstTensorRef dy, float scale, TensorRef dper_image, Workspace&) {
-  const int64_t pictures = dy.shape[0], channels = dy.shape[-1];
-  const int64_t picture = dy.numel() / pictures;  // elements
+  const int64_t images = dy.shape[0], channels = dy.shape[-1];
+  const int64_t image = dy.numel() / images;  // elements
   dispatch("per_image_bias_grad", dy.dtype, [&]<class T>() {
-    for (int64_t n = 0; n < pictures; ++n)
+    for (int64_t n = 0; n < images; ++n)
       for (int64_t k = 0; k < channels; ++k)
         dper_image.as<T>()[n * channels + k] =
-            static_cast<T>(scale * sum_of_pixels(dy.as<T>() + n * picture, picture / channels, channels, k));
+            static_cast<T>(scale * sum_of_pixels(dy.as<T>() + n * image, image / channels, channels, k));
   });
 }
 

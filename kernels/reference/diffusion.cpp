@@ -12,11 +12,11 @@ using namespace reference;
 namespace {
 
 /// f(n, i, z) for every element i of a batch, where z ~ N(0,1) is the number that `key` gives element
-/// e = i - n M of picture n. M elements a picture.
+/// e = i - n M of image n. M elements an image.
 template <class F>
 void for_each_with_noise(const RandomKey& key, const Shape& shape, F&& f) {
-  const int64_t pictures = shape[0], elements = pictures ? shape.numel() / pictures : 0;
-  for (int64_t n = 0; n < pictures; ++n) {
+  const int64_t images = shape[0], elements = images ? shape.numel() / images : 0;
+  for (int64_t n = 0; n < images; ++n) {
     const int64_t id = key.ids.as<int64_t>()[n];
     for (int64_t e = 0; e < elements; ++e) {
       f(n, n * elements + e, static_cast<double>(normal_at(key.seed, key.stream, id, e)));
@@ -36,8 +36,8 @@ double pixel(T v) {
 // xt = c0 x0 + c1 e,  target = c2 x0 + c3 e  (Ho 2020, eq. 4, with c0 = sqrt(alpha_bar), c1 = sqrt(1 -
 // alpha_bar); c2 and c3 choose between predicting e, x0 and v, Salimans 2022)
 template <class X, class T>
-void q_sample_pictures(const X* x0, ConstTensorRef coefficients, const RandomKey& key, const Shape& shape,
-                       T* xt, VectorOf<T>* target) {
+void q_sample_images(const X* x0, ConstTensorRef coefficients, const RandomKey& key, const Shape& shape,
+                     T* xt, VectorOf<T>* target) {
   for_each_with_noise(key, shape, [&](int64_t n, int64_t i, double e) {
     auto c = [&](int64_t which) { return number_at(coefficients, 4 * n + which); };
     xt[i] = static_cast<T>(c(0) * pixel(x0[i]) + c(1) * e);
@@ -70,7 +70,7 @@ void ReferenceBackend::q_sample(ConstTensorRef x0, ConstTensorRef coefficients, 
                                 TensorRef xt, TensorRef target) {
   dispatch_any("q_sample", x0.dtype, [&]<class X>() {
     dispatch("q_sample", xt.dtype, [&]<class T>() {
-      q_sample_pictures(x0.as<X>(), coefficients, key, x0.shape, xt.as<T>(), target.as<VectorOf<T>>());
+      q_sample_images(x0.as<X>(), coefficients, key, x0.shape, xt.as<T>(), target.as<VectorOf<T>>());
     });
   });
 }
@@ -78,10 +78,10 @@ void ReferenceBackend::q_sample(ConstTensorRef x0, ConstTensorRef coefficients, 
 // loss[n] = weight[n] / M * sum_i (prediction_i - target_i)^2
 void ReferenceBackend::mse_loss(ConstTensorRef prediction, ConstTensorRef target, ConstTensorRef weight,
                                 TensorRef loss) {
-  const int64_t pictures = prediction.shape[0], elements = prediction.numel() / pictures;
+  const int64_t images = prediction.shape[0], elements = prediction.numel() / images;
   dispatch("mse_loss", prediction.dtype, [&]<class T>() {
     using V = VectorOf<T>;
-    for (int64_t n = 0; n < pictures; ++n) {
+    for (int64_t n = 0; n < images; ++n) {
       double sum = 0;
       for (int64_t i = n * elements; i < (n + 1) * elements; ++i) {
         const double difference = prediction.as<T>()[i] - static_cast<double>(target.as<V>()[i]);
@@ -96,10 +96,10 @@ void ReferenceBackend::mse_loss(ConstTensorRef prediction, ConstTensorRef target
 void ReferenceBackend::mse_loss_backward(ConstTensorRef dloss, ConstTensorRef prediction,
                                          ConstTensorRef target, ConstTensorRef weight,
                                          TensorRef dprediction) {
-  const int64_t pictures = prediction.shape[0], elements = prediction.numel() / pictures;
+  const int64_t images = prediction.shape[0], elements = prediction.numel() / images;
   dispatch("mse_loss_backward", prediction.dtype, [&]<class T>() {
     using V = VectorOf<T>;
-    for (int64_t n = 0; n < pictures; ++n) {
+    for (int64_t n = 0; n < images; ++n) {
       const double factor =
           static_cast<double>(dloss.as<V>()[n]) * weight.as<V>()[n] * 2 / static_cast<double>(elements);
       for (int64_t i = n * elements; i < (n + 1) * elements; ++i) {

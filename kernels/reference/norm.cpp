@@ -1,6 +1,6 @@
 // Group normalisation (Wu & He 2018), with scale-shift and SiLU as the U-Net wants them.
 //
-// Per picture n and group g of C/G channels, over its M = pixels * C/G elements:
+// Per image n and group g of C/G channels, over its M = pixels * C/G elements:
 //   mean = sum x / M,   var = sum (x - mean)^2 / M,   rstd = 1 / sqrt(var + eps)
 //   xhat = (x - mean) rstd
 //   h = xhat gamma + beta, or with scale-shift (xhat gamma + beta) (1 + scale) + shift
@@ -21,7 +21,7 @@ template <class T>
 struct Problem {
   using V = VectorOf<T>;
   ConcatView<const T> x;
-  int64_t pictures, pixels, channels, groups, group_channels;
+  int64_t images, pixels, channels, groups, group_channels;
   const V *gamma, *beta;
   const T* scale_shift;  // [N,2C]: C scales, then C shifts; or null
   bool activated;
@@ -29,8 +29,8 @@ struct Problem {
   Problem(const Concat& in, ConstTensorRef gamma, ConstTensorRef beta, ConstTensorRef scale_shift,
           const GroupNormConfig& config)
       : x(in),
-        pictures(in.a.shape[0]),
-        pixels(in.a.numel() / (pictures * in.a.shape[-1])),
+        images(in.a.shape[0]),
+        pixels(in.a.numel() / (images * in.a.shape[-1])),
         channels(in.channels()),
         groups(config.groups),
         group_channels(channels / groups),
@@ -59,7 +59,7 @@ double silu_derivative(double h) {  // s (1 + h (1 - s))
   return s * (1 + h * (1 - s));
 }
 
-/// f(pixel, c) for every element of group g of picture n.
+/// f(pixel, c) for every element of group g of image n.
 template <class T, class F>
 void for_group(const Problem<T>& p, int64_t n, int64_t g, F&& f) {
   for (int64_t pixel = n * p.pixels; pixel < (n + 1) * p.pixels; ++pixel) {
@@ -71,7 +71,7 @@ template <class T>
 void forward(const Problem<T>& p, double eps, T* y, VectorOf<T>* statistics) {
   const double count = static_cast<double>(p.pixels * p.group_channels);  // M
 #pragma omp parallel for collapse(2)
-  for (int64_t n = 0; n < p.pictures; ++n) {
+  for (int64_t n = 0; n < p.images; ++n) {
     for (int64_t g = 0; g < p.groups; ++g) {
       double sum = 0;
       for_group(p, n, g, [&](int64_t pixel, int64_t c) { sum += p.x(pixel, c); });
@@ -109,7 +109,7 @@ class Backward {
     const SoFarView<T> so_far(so_far_ref, dx_ref);
     const double count = static_cast<double>(p_.pixels * p_.group_channels);
 #pragma omp parallel for collapse(2)
-    for (int64_t n = 0; n < p_.pictures; ++n) {
+    for (int64_t n = 0; n < p_.images; ++n) {
       for (int64_t g = 0; g < p_.groups; ++g) {
         double sum = 0, sum_xhat = 0;
         for_group(p_, n, g, [&](int64_t pixel, int64_t c) {
@@ -129,7 +129,7 @@ class Backward {
   void parameter_gradients(VectorOf<T>* dgamma, VectorOf<T>* dbeta, T* dscale_shift) const {
     for (int64_t c = 0; c < p_.channels; ++c) {
       double sum_gamma = 0, sum_beta = 0;
-      for (int64_t n = 0; n < p_.pictures; ++n) {
+      for (int64_t n = 0; n < p_.images; ++n) {
         double sum_scale = 0, sum_shift = 0;
         for (int64_t pixel = n * p_.pixels; pixel < (n + 1) * p_.pixels; ++pixel) {
           const double dh = activation_gradient(n, pixel, c), x = xhat(n, pixel, c);

@@ -41,8 +41,8 @@ void silu_backward_elements(const T* dy, const T* x, int64_t count, T* dx) {
 }
 
 template <class T>
-void dropout_elements(const T* x, float p, const RandomKey& key, int64_t pictures, int64_t elements, T* y) {
-  for (int64_t n = 0; n < pictures; ++n) {
+void dropout_elements(const T* x, float p, const RandomKey& key, int64_t images, int64_t elements, T* y) {
+  for (int64_t n = 0; n < images; ++n) {
     const int64_t id = key.ids.as<int64_t>()[n];
     for (int64_t e = 0; e < elements; ++e) {
       const int64_t i = n * elements + e;
@@ -81,9 +81,9 @@ void ReferenceBackend::silu_backward(ConstTensorRef dy, ConstTensorRef x, Tensor
 }
 
 void ReferenceBackend::dropout(ConstTensorRef x, float p, const RandomKey& key, TensorRef y) {
-  const int64_t pictures = x.shape[0], elements = pictures ? x.numel() / pictures : 0;
+  const int64_t images = x.shape[0], elements = images ? x.numel() / images : 0;
   dispatch("dropout", x.dtype,
-           [&]<class T>() { dropout_elements(x.as<T>(), p, key, pictures, elements, y.as<T>()); });
+           [&]<class T>() { dropout_elements(x.as<T>(), p, key, images, elements, y.as<T>()); });
 }
 
 }  // namespace imago

@@ -27,11 +27,11 @@ Options parse(int argc, char** argv) {
   Options o;
   CLI::App app("Expected times of one training step (AdamW, EMA, gradient clipping), not measured ones");
   app.add_option("--config", o.config, "a UNet2DModel's config.json, or a folder that holds one")->required();
-  app.add_option("--batch_size", o.batch_size, "pictures a step")
+  app.add_option("--batch_size", o.batch_size, "images a step")
       ->check(CLI::Range(1, 1 << 16))
       ->capture_default_str();
   app.add_option("--resolution", o.resolution,
-                 "side of the pictures; default: the model's sample_size, else 32")
+                 "side of the images; default: the model's sample_size, else 32")
       ->check(CLI::Range(1, 1 << 14));
   app.add_option("--gpu", o.gpu, "h100, a100, 4090 or 5090")->capture_default_str();
   app.add_option("--precision", o.precision, "bf16 or no (float32)")
@@ -78,7 +78,7 @@ void print_head(const Options& o, const GpuModel& gpu, const CostRow& all) {
   const double floor = std::max(1e3 * all.flops / peak, 1e3 * all.bytes / gpu.memory_bandwidth);
   std::printf(
       "Expected, not measured: one training step of %s, batch %d, %s, on an %s.\n"
-      "%.2f ms: %.2f TFLOP, %.1f GB, %lld launches; %.0f pictures/s.\n"
+      "%.2f ms: %.2f TFLOP, %.1f GB, %lld launches; %.0f images/s.\n"
       "The parts at the rate of the chip: %.2f ms. All FLOPs at %.0f TFLOP/s, or all bytes at %.1f TB/s: "
       "%.2f ms.\n\n",
       o.config.c_str(), o.batch_size, o.precision == "bf16" ? "bfloat16" : "float32", gpu.title.c_str(),

@@ -14,7 +14,7 @@ namespace {
 // Blocks of 256 threads that share a multiprocessor, by their registers: assumed, not measured.
 constexpr int kForwardBlocks = 4, kBackwardBlocks = 2;
 
-/// A launch over slabs, chunks and pictures. Elements are gone over `passes` times, `sigmoids` of them with a SiLU.
+/// A launch over slabs, chunks and images. Elements are gone over `passes` times, `sigmoids` of them with a SiLU.
 Launch slab_launch(const Slabs& s, const Operation& o, const char* name, int resident, double passes,
                    double sigmoids) {
   const double elements = double(s.chunk) * s.slab;  // of a block
@@ -69,7 +69,7 @@ std::vector<Launch> group_norm_launches(const GpuModel& gpu, const RecordedOpera
   for (Launch& k : launches) k.in_flight = chunk_loads * (backward ? 2 : 1);
   launches.back().useful_bytes = bytes;
 
-  if (backward) {  // sums over pictures: chains of loads, one after the other
+  if (backward) {  // sums over images: chains of loads, one after the other
     const auto chain = static_cast<double>(ceil_div(o.x.a.shape[0], kParameterRows) * s.chunks);
     Launch k;
     k.name = "group_norm_parameters";

@@ -56,7 +56,7 @@ std::vector<std::string> name_columns(CostGrouping grouping) {
   return {};
 }
 
-/// "32x32", "rows" of a linear layer, or "" where there are no pictures.
+/// "32x32", "rows" of a linear layer, or "" where there are no images.
 std::string resolution(const Operation& o) {
   const Shape& s = o.x.a.shape;
   if (o.w && s[1] == 1) return str(s[2], " rows");
@@ -68,7 +68,7 @@ std::vector<std::string> names_of(const Operation& o, const Launch& launch, Cost
   switch (grouping) {
     case CostGrouping::kLayer: return {o.layer, o.name};
     case CostGrouping::kShape: {
-      const bool thin = o.w && std::min(o.w.shape[0], o.w.shape[3]) < 8;  // pictures: not for tensor cores
+      const bool thin = o.w && std::min(o.w.shape[0], o.w.shape[3]) < 8;  // images: not for tensor cores
       return {o.name,
               o.w ? str(o.w.shape[1], "x", o.w.shape[2], o.geometry.stride > 1 ? " /2" : "",
                         thin ? ", 3 channels" : "")

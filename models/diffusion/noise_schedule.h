@@ -1,4 +1,4 @@
-// How much noise a picture has at each time: beta_t, alpha_bar_t and what follows from them.
+// How much noise an image has at each time: beta_t, alpha_bar_t and what follows from them.
 #pragma once
 
 #include <optional>

@@ -11,13 +11,13 @@
 namespace imago {
 namespace {
 
-struct Picture {
+struct Image {
   int64_t height, width;
 };
 
-Picture picture_size(const UNet& model, const SampleRequest& r) {
+Image image_size(const UNet& model, const SampleRequest& r) {
   const auto& size = model.config().sample_size;
-  Picture p{r.height, r.width};
+  Image p{r.height, r.width};
   if (p.height == 0 && p.width == 0) {
     if (!size) bad_input("the model's config.json gives no sample_size: say which size to sample");
     p = {(*size)[0], (*size)[1]};
@@ -29,7 +29,7 @@ Picture picture_size(const UNet& model, const SampleRequest& r) {
 void check_request(const UNet& model, const SampleRequest& r) {
   const UNetConfig& c = model.config();
   if (r.batch_size < 1) bad_input("batch size: expected at least 1, not ", r.batch_size);
-  if (r.ids.empty()) bad_input("number of pictures: expected at least 1");
+  if (r.ids.empty()) bad_input("number of images: expected at least 1");
   if (c.in_channels != c.out_channels)
     bad_input("a model with ", c.in_channels, " channels in and ", c.out_channels,
               " out cannot be sampled from");
@@ -40,7 +40,7 @@ void check_request(const UNet& model, const SampleRequest& r) {
         "include 0");
 }
 
-// The pictures of one batch, from noise to the end. The network is the same work in every step, and recorded.
+// The images of one batch, from noise to the end. The network is the same work in every step, and recorded.
 class Batch {
  public:
   Batch(UNet& model, const Scheduler& scheduler, const SampleRequest& request, const MemoryPool& memory,
@@ -56,10 +56,10 @@ class Batch {
     if (request.class_labels) labels_ = rows_of(request.class_labels);
   }
 
-  Tensor start(const Shape& picture) const {  // x_T [B,H,W,C]
+  Tensor start(const Shape& image) const {  // x_T [B,H,W,C]
     const DType exact = request_.activations == DType::kFloat64 ? DType::kFloat64 : DType::kFloat32;
     if (request_.initial_noise) return cast(rows_of(request_.initial_noise), exact);
-    const Tensor x = empty({count_, picture[0], picture[1], picture[2]}, exact, request_.device);
+    const Tensor x = empty({count_, image[0], image[1], image[2]}, exact, request_.device);
     backend_of(x).normal({request_.seed, stream(Purpose::kSampleStart), ids_}, x);
     return x;
   }
@@ -116,12 +116,12 @@ class Batch {
 Tensor sample(UNet& model, const Scheduler& scheduler, const SampleRequest& request) {
   const NoGrad no_grad;
   check_request(model, request);
-  const auto [height, width] = picture_size(model, request);
-  const Shape picture{height, width, model.config().in_channels};
+  const auto [height, width] = image_size(model, request);
+  const Shape image{height, width, model.config().in_channels};
   const auto n = static_cast<int64_t>(request.ids.size());
-  const Shape all{n, height, width, picture[2]};
+  const Shape all{n, height, width, image[2]};
   if (request.initial_noise && request.initial_noise.shape() != all)
-    bad_input("initial noise: expected ", all.to_string(), " (pictures, height, width, channels), not ",
+    bad_input("initial noise: expected ", all.to_string(), " (images, height, width, channels), not ",
               request.initial_noise.shape().to_string());
   const DType exact = request.activations == DType::kFloat64 ? DType::kFloat64 : DType::kFloat32;
   const Tensor result = empty(all, exact, request.device);  // [N,H,W,C]
@@ -132,12 +132,12 @@ Tensor sample(UNet& model, const Scheduler& scheduler, const SampleRequest& requ
   for (int64_t first = 0; first < n; first += request.batch_size) {
     const int64_t count = std::min<int64_t>(request.batch_size, n - first);
     Batch batch(model, scheduler, request, memory, first, count);
-    Tensor x = batch.start(picture);  // [B,H,W,C]
+    Tensor x = batch.start(image);  // [B,H,W,C]
     for (int i = 0; i < scheduler.steps(); ++i) {
       x = batch.step(x, i);
       if (request.progress) request.progress(++done, total);
     }
-    backend_of(result).copy(x, result.slice(first * picture.numel(), x.shape()));
+    backend_of(result).copy(x, result.slice(first * image.numel(), x.shape()));
   }
   return result;
 }

@@ -1,4 +1,4 @@
-// From noise to pictures.
+// From noise to images.
 #pragma once
 
 #include <functional>
@@ -10,14 +10,14 @@
 namespace imago {
 
 struct SampleRequest {
-  std::vector<int64_t> ids = {};  // one picture each; its random numbers are a function of (seed, id) alone
+  std::vector<int64_t> ids = {};  // one image each; its random numbers are a function of (seed, id) alone
   uint64_t seed = 0;
   int64_t height = 0, width = 0;  // 0: the model's sample_size
-  int batch_size = 16;            // pictures that go through the network together
+  int batch_size = 16;            // images that go through the network together
   Device device = Device::kCpu;
   DType activations = DType::kFloat32;  // float64: the whole sampling in float64 (reference)
   Tensor initial_noise = {};            // x_T [N,H,W,C] float32 instead of our own, or undefined
-  Tensor class_labels = {};             // as UNet::forward wants them, for all N pictures, or undefined
+  Tensor class_labels = {};             // as UNet::forward wants them, for all N images, or undefined
   /// Called after each network evaluation with how many of all are done. May throw to stop.
   std::function<void(int64_t done, int64_t total)> progress = {};
 };

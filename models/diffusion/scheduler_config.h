@@ -23,7 +23,7 @@ struct SchedulerConfig {
   PredictionType prediction_type = PredictionType::kEpsilon;
   bool clip_sample = true;  // clamp the predicted x_0 to +-clip_sample_range
   double clip_sample_range = 1;
-  bool thresholding = false;  // Saharia 2022: clamp by a quantile of each picture instead
+  bool thresholding = false;  // Saharia 2022: clamp by a quantile of each image instead
   double dynamic_thresholding_ratio = 0.995;
   double sample_max_value = 1;
   std::string timestep_spacing = "leading";   // leading | linspace | trailing

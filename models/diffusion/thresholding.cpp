@@ -23,9 +23,9 @@ Tensor thresholded_step(const Tensor& x, const Tensor& m, const Tensor& z, const
                         double max) {
   const std::vector<double> xs = to_doubles(x), ms = to_doubles(m);
   const std::vector<double> zs = z ? to_doubles(z) : std::vector<double>(xs.size());
-  const size_t pictures = static_cast<size_t>(x.dim(0)), size = xs.size() / pictures;
+  const size_t images = static_cast<size_t>(x.dim(0)), size = xs.size() / images;
   std::vector<double> ys(xs.size());
-  for (size_t n = 0; n < pictures; ++n) {
+  for (size_t n = 0; n < images; ++n) {
     std::vector<double> x0(size), magnitude(size);
     for (size_t i = 0; i < size; ++i) {
       x0[i] = s.x0_x * xs[n * size + i] + s.x0_m * ms[n * size + i];

@@ -62,12 +62,12 @@ SampleNumbers TrainingLoss::draw(const std::vector<int64_t>& sample_ids) const {
   return numbers;
 }
 
-TrainingBatch TrainingLoss::batch(const UNetConfig& model, const Tensor& pictures,
+TrainingBatch TrainingLoss::batch(const UNetConfig& model, const Tensor& images,
                                   const std::vector<int64_t>& sample_ids) const {
   const SampleNumbers numbers = draw(sample_ids);
   const auto n = static_cast<int64_t>(sample_ids.size());
-  const Device device = pictures.device();
-  return {pictures,
+  const Device device = images.device();
+  return {images,
           from_vector(numbers.ids, {n}, device),
           timesteps_tensor(model, numbers.timesteps, device),
           from_vector(numbers.coefficients, {n, 4}, device),
@@ -76,8 +76,8 @@ TrainingBatch TrainingLoss::batch(const UNetConfig& model, const Tensor& picture
 }
 
 Tensor TrainingLoss::operator()(UNet& model, const TrainingBatch& batch) const {
-  const Tensor& x0 = batch.pictures;  // [N,H,W,C]
-  check(batch.ids.shape() == Shape{x0.dim(0)}, "training loss: one sample id per picture");
+  const Tensor& x0 = batch.images;  // [N,H,W,C]
+  check(batch.ids.shape() == Shape{x0.dim(0)}, "training loss: one sample id per image");
   if (model.config().time_embedding_type == "fourier")
     bad_input(
         "time_embedding_type \"fourier\" divides by the time and cannot be trained with DDPM, whose times "

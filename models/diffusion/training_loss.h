@@ -23,9 +23,9 @@ struct SampleNumbers {
   std::vector<float> weights;       // [N]
 };
 
-/// A micro-batch, on the device: pictures, and SampleNumbers in the types that the model wants.
+/// A micro-batch, on the device: images, and SampleNumbers in the types that the model wants.
 struct TrainingBatch {
-  Tensor pictures;      // [N,H,W,C] uint8 (scaled to [-1,1] on the way) or float32 in [-1,1]
+  Tensor images;        // [N,H,W,C] uint8 (scaled to [-1,1] on the way) or float32 in [-1,1]
   Tensor ids;           // [N] int64
   Tensor timesteps;     // [N] as UNet::forward wants them
   Tensor coefficients;  // [N,4] float32
@@ -46,11 +46,11 @@ class TrainingLoss {
 
   /// Draws the times, and what follows from them.
   SampleNumbers draw(const std::vector<int64_t>& sample_ids) const;
-  /// The same on the pictures' device, as a batch without class labels.
-  TrainingBatch batch(const UNetConfig& model, const Tensor& pictures,
+  /// The same on the images' device, as a batch without class labels.
+  TrainingBatch batch(const UNetConfig& model, const Tensor& images,
                       const std::vector<int64_t>& sample_ids) const;
 
-  /// Draws the noise, runs the model and compares: the loss [N], float32 (float64), one per picture. A function of
+  /// Draws the noise, runs the model and compares: the loss [N], float32 (float64), one per image. A function of
   /// (seed, batch, weights) alone, and nothing but operations of the device: it can be recorded as a graph.
   /// backward(loss, dy) with dy = 1/N each gives the gradients of the mean. Dropout drops where a DropoutScope is
   /// alive.

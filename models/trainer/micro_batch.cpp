@@ -39,7 +39,7 @@ bool find_non_finite(UNet& model, FlatParameters& parameters, const TrainingLoss
     if (at < 0) return;
     any = true;
     found = {layer, op,
-             static_cast<int>(at / (y.numel() / n))};  // pictures are the outermost extent of all of them
+             static_cast<int>(at / (y.numel() / n))};  // images are the outermost extent of all of them
   });
   parameters.zero_gradients();
   run_micro_batch(model, loss, batch, dloss, seed);

@@ -40,7 +40,7 @@ std::vector<PlanLayer> watch_forward(UNet& model, const FlatParameters& paramete
     reset_plan_counts();
   });
   const NoGrad no_grad;  // and with that no gradient checkpointing
-  const Tensor x = empty(batch.pictures.shape(), c.compute, Device::kPlan);  // [N,H,W,C]
+  const Tensor x = empty(batch.images.shape(), c.compute, Device::kPlan);  // [N,H,W,C]
   reset_plan_counts();
   model.forward(x, batch.timesteps, batch.class_labels);
   std::erase_if(layers, [](const PlanLayer& l) { return l.flops == 0 && l.parameters == 0; });  // reshapes
@@ -126,21 +126,21 @@ TrainingPlan plan_training(const TrainConfig& config) {
   allocator.reset_peak();
   reset_plan_counts();
   training.step();
-  plan.step_flops = plan_counts().total.flops / c.pictures_per_step();
+  plan.step_flops = plan_counts().total.flops / c.images_per_step();
   plan.activations = allocator.stats().peak_bytes - before;
   return plan;
 }
 
 std::string format_plan(const TrainingPlan& plan, const TrainConfig& c) {
-  std::vector<Row> layers = {{"layer", "output", "parameters", "forward a picture"}};
+  std::vector<Row> layers = {{"layer", "output", "parameters", "forward an image"}};
   for (const PlanLayer& l : plan.layers)
     layers.push_back({l.path, l.output.to_string(), with_thousands(l.parameters), flops_text(l.flops)});
   const std::string batch = str(" (batch of ", c.batch_size, ")");
   const std::vector<Row> totals = {
       {"parameters", str(with_thousands(plan.parameters), " in ", plan.tensors, " tensors")},
-      {"FLOPs a picture, forward", flops_text(plan.forward_flops)},
-      {"FLOPs a picture, training", flops_text(plan.step_flops)},
-      {"FLOPs an update", flops_text(plan.step_flops * c.pictures_per_step())},
+      {"FLOPs an image, forward", flops_text(plan.forward_flops)},
+      {"FLOPs an image, training", flops_text(plan.step_flops)},
+      {"FLOPs an update", flops_text(plan.step_flops * c.images_per_step())},
       {"weights", bytes_text(plan.weights)},
       {"gradients", bytes_text(plan.gradients)},
       {"optimizer", bytes_text(plan.moments)},

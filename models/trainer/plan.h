@@ -13,14 +13,14 @@ struct PlanLayer {
   std::string path;        // "down_blocks.0.resnets.1.conv1"; "(silu)" for an operation outside any layer
   Shape output;            // of one batch
   int64_t parameters = 0;  // its own, without those of layers below it
-  int64_t flops = 0;       // forward, a picture
+  int64_t flops = 0;       // forward, an image
 };
 
 struct TrainingPlan {
   std::vector<PlanLayer> layers;  // in the order in which they run
   int64_t parameters = 0, tensors = 0;
-  int64_t forward_flops = 0;  // a picture
-  int64_t step_flops = 0;     // a picture: forward, backward and its share of the update
+  int64_t forward_flops = 0;  // an image
+  int64_t step_flops = 0;     // an image: forward, backward and its share of the update
   // Bytes
   int64_t weights = 0;  // float32, and the bfloat16 copy where there is one
   int64_t gradients = 0;

@@ -8,12 +8,12 @@
 
 namespace imago {
 
-Picture sample_preview(Trainer& trainer, const PreviewOptions& options) {
+Image sample_preview(Trainer& trainer, const PreviewOptions& options) {
   const TrainConfig& c = trainer.config();
   SchedulerConfig scheduler = c.scheduler;
   scheduler.kind = options.ddim ? SchedulerConfig::Kind::kDdim : SchedulerConfig::Kind::kDdpm;
   SampleRequest request;
-  for (int k = 0; k < options.pictures; ++k) request.ids.push_back(k);
+  for (int k = 0; k < options.images; ++k) request.ids.push_back(k);
   request.seed = c.seed;
   request.height = c.height;
   request.width = c.width;
@@ -24,19 +24,19 @@ Picture sample_preview(Trainer& trainer, const PreviewOptions& options) {
   if (c.unet.takes_class_labels()) {
     const auto classes = static_cast<int>(trainer.data().class_names().size());
     std::vector<int> labels;
-    for (int k = 0; k < options.pictures; ++k) labels.push_back(k % classes);
+    for (int k = 0; k < options.images; ++k) labels.push_back(k % classes);
     request.class_labels = class_labels_tensor(c.unet, labels, c.device);
   }
   const FlatParameters::Swap swap(trainer.parameters(), trainer.result());
   const Tensor x =
       sample(trainer.model(), *make_scheduler(scheduler, options.inference_steps), request);  // [N,H,W,C]
-  const int columns = options.columns > 0 ? options.columns : grid_columns(options.pictures);
-  return tile_pictures(to_pixels(x), options.pictures, static_cast<int>(c.height), static_cast<int>(c.width),
-                       c.unet.in_channels, columns);
+  const int columns = options.columns > 0 ? options.columns : grid_columns(options.images);
+  return tile_images(to_pixels(x), options.images, static_cast<int>(c.height), static_cast<int>(c.width),
+                     c.unet.in_channels, columns);
 }
 
-int grid_columns(int pictures) {
-  return static_cast<int>(std::ceil(std::sqrt(static_cast<double>(pictures))));
+int grid_columns(int images) {
+  return static_cast<int>(std::ceil(std::sqrt(static_cast<double>(images))));
 }
 
 }  // namespace imago

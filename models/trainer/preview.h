@@ -1,17 +1,17 @@
-// Pictures sampled from a model while it trains: always from the same noise, so that one sees what training
+// Images sampled from a model while it trains: always from the same noise, so that one sees what training
 // changes.
 #pragma once
 
 #include <functional>
 
-#include "engine/data/picture.h"
+#include "engine/data/image.h"
 
 namespace imago {
 
 class Trainer;
 
 struct PreviewOptions {
-  int pictures = 16;
+  int images = 16;
   int inference_steps = 50;
   bool ddim = true;  // deterministic and good with few steps; false: DDPM
   int batch_size = 16;
@@ -20,12 +20,12 @@ struct PreviewOptions {
   std::function<void()> keep_going;
 };
 
-/// A grid of pictures from trainer.result() (the EMA where there is one). Picture k starts from noise number
+/// A grid of images from trainer.result() (the EMA where there is one). Image k starts from noise number
 /// k of the run's seed; a model with classes gets class k modulo their number. Training goes on afterwards as
 /// if nothing had been.
-Picture sample_preview(Trainer& trainer, const PreviewOptions& options);
+Image sample_preview(Trainer& trainer, const PreviewOptions& options);
 
 /// Columns of a grid that is about square.
-int grid_columns(int pictures);
+int grid_columns(int images);
 
 }  // namespace imago

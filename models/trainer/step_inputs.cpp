@@ -21,16 +21,16 @@ StepInputs::StepInputs(const TrainConfig& c)
   update_place_ = packed_.add({sizeof(AdamWStep)}, DType::kUInt8);
   packed_.allocate(c.device);
   for (const Places& p : places_)
-    batches_.push_back({packed_.tensor(p.pictures), packed_.tensor(p.ids), packed_.tensor(p.timesteps),
+    batches_.push_back({packed_.tensor(p.images), packed_.tensor(p.ids), packed_.tensor(p.timesteps),
                         packed_.tensor(p.coefficients), packed_.tensor(p.weights),
                         labelled_ ? packed_.tensor(p.class_labels) : Tensor()});
   update_ = packed_.tensor(update_place_);
-  timesteps_.resize(static_cast<size_t>(c.pictures_per_step()));
+  timesteps_.resize(static_cast<size_t>(c.images_per_step()));
 }
 
 StepInputs::Places StepInputs::add_batch(int64_t n, const TrainConfig& c) {
   Places p{};
-  p.pictures = packed_.add({n, c.height, c.width, c.unet.in_channels}, DType::kUInt8);
+  p.images = packed_.add({n, c.height, c.width, c.unet.in_channels}, DType::kUInt8);
   p.ids = packed_.add({n}, DType::kInt64);
   p.timesteps = packed_.add({n}, time_type_);
   p.coefficients = packed_.add({n, 4}, DType::kFloat32);
@@ -50,7 +50,7 @@ void StepInputs::store(PackedUpload::Index place, DType type, const std::vector<
 void StepInputs::set_batch(int i, const Batch& batch, const TrainingLoss& loss) {
   const Places& p = places_[static_cast<size_t>(i)];
   const SampleNumbers numbers = loss.draw(batch.ids);
-  std::copy(batch.pixels.begin(), batch.pixels.end(), packed_.host<uint8_t>(p.pictures));
+  std::copy(batch.pixels.begin(), batch.pixels.end(), packed_.host<uint8_t>(p.images));
   std::copy(numbers.ids.begin(), numbers.ids.end(), packed_.host<int64_t>(p.ids));
   std::copy(numbers.coefficients.begin(), numbers.coefficients.end(), packed_.host<float>(p.coefficients));
   std::copy(numbers.weights.begin(), numbers.weights.end(), packed_.host<float>(p.weights));

@@ -23,12 +23,12 @@ class StepInputs {
   const TrainingBatch& batch(int i) const { return batches_[static_cast<size_t>(i)]; }
   const Tensor& update() const { return update_; }  // [sizeof(AdamWStep)] uint8
 
-  /// The times of the step's pictures, micro-batch after micro-batch.
+  /// The times of the step's images, micro-batch after micro-batch.
   const std::vector<int>& timesteps() const { return timesteps_; }
 
  private:
   struct Places {  // of a micro-batch, in packed_
-    PackedUpload::Index pictures, ids, timesteps, coefficients, weights, class_labels;
+    PackedUpload::Index images, ids, timesteps, coefficients, weights, class_labels;
   };
   Places add_batch(int64_t n, const TrainConfig& config);
   void store(PackedUpload::Index place, DType type, const std::vector<int>& values);

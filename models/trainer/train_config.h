@@ -18,11 +18,11 @@ struct TrainConfig {
   SchedulerConfig scheduler;
   std::filesystem::path initial_weights;  // start from these (fine-tuning); empty: from random numbers
 
-  int64_t height = 64, width = 64;      // of the pictures in training
-  int batch_size = 16;                  // pictures that go through the network together
+  int64_t height = 64, width = 64;      // of the images in training
+  int batch_size = 16;                  // images that go through the network together
   int gradient_accumulation_steps = 1;  // batches an update
   bool center_crop = false, random_flip = false;
-  bool strict_data = false;  // a broken picture stops the run, instead of being skipped
+  bool strict_data = false;  // a broken image stops the run, instead of being skipped
   int loader_workers = 0;
   Warn warn = print_warning;  // may be called from a worker
 
@@ -44,7 +44,7 @@ struct TrainConfig {
   /// 1: a step's losses are looked at before its update. 0: 1 on a CPU, 16 elsewhere.
   int steps_in_flight = 0;
 
-  int64_t pictures_per_step() const { return int64_t{batch_size} * gradient_accumulation_steps; }
+  int64_t images_per_step() const { return int64_t{batch_size} * gradient_accumulation_steps; }
 };
 
 }  // namespace imago

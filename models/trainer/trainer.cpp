@@ -19,7 +19,7 @@ double now() {
 
 void check_channels(const UNetConfig& unet) {
   if (unet.in_channels != 1 && unet.in_channels != 3)
-    bad_input("in_channels is ", unet.in_channels, ": pictures have 1 channel (grey) or 3 (colour)");
+    bad_input("in_channels is ", unet.in_channels, ": images have 1 channel (grey) or 3 (colour)");
   if (unet.out_channels != unet.in_channels)
     bad_input("out_channels is ", unet.out_channels, " and in_channels ", unet.in_channels,
               ": a model that predicts noise gives out what it takes in");
@@ -72,10 +72,10 @@ Trainer::Trainer(const TrainConfig& config, std::shared_ptr<const Dataset> data)
       config_.scheduler,
       TrainingLoss::Options{config_.seed, config_.compute, config_.weighting, config_.snr_gamma});
   loader_ = std::make_unique<BatchLoader>(data_, loader_options(config_));
-  const float share = 1 / static_cast<float>(config_.pictures_per_step());
+  const float share = 1 / static_cast<float>(config_.images_per_step());
   dloss_ = from_vector(std::vector<float>(static_cast<size_t>(config_.batch_size), share),
                        {config_.batch_size}, config_.device);
-  results_ = zeros({config_.pictures_per_step() + 1}, DType::kFloat32, config_.device);
+  results_ = zeros({config_.images_per_step() + 1}, DType::kFloat32, config_.device);
   initialize();
 }
 
@@ -127,13 +127,13 @@ MetricsRow Trainer::begin_row(int64_t step) const {
   MetricsRow row;
   row.step = step + 1;
   row.epoch = epochs_after(step);
-  row.pictures = (step + 1) * config_.pictures_per_step();
+  row.images = (step + 1) * config_.images_per_step();
   row.learning_rate = learning_rate_.at(step);
   if (config_.optimizer.ema) row.ema_decay = config_.optimizer.ema->decay(step + 1);
   return row;
 }
 
-/// The pictures and numbers of the step after `step` updates, on the device.
+/// The images and numbers of the step after `step` updates, on the device.
 void Trainer::load_inputs(int64_t step) {
   for (int i = 0; i < config_.gradient_accumulation_steps; ++i) inputs_.set_batch(i, loader_->next(), *loss_);
   inputs_.set_update(optimizer_->begin_step(learning_rate_.at(step)));
@@ -149,7 +149,7 @@ void Trainer::compute_gradients() {
     backend.copy(losses, results_.slice(i * config_.batch_size, {config_.batch_size}));
   }
   optimizer_->measure_gradients();
-  backend.copy(optimizer_->grad_norm_on_device(), results_.slice(config_.pictures_per_step(), {1}));
+  backend.copy(optimizer_->grad_norm_on_device(), results_.slice(config_.images_per_step(), {1}));
 }
 
 std::vector<MetricsRow> Trainer::step() {
@@ -201,7 +201,7 @@ std::vector<MetricsRow> Trainer::look(size_t left_in_flight) {
       explain_non_finite(p.row.step - 1);
     }
     p.row.seconds = seconds;
-    p.row.pictures_per_second = static_cast<double>(config_.pictures_per_step()) / seconds;
+    p.row.images_per_second = static_cast<double>(config_.images_per_step()) / seconds;
     rows.push_back(p.row);
   }
   return rows;
@@ -260,9 +260,9 @@ void Trainer::explain_non_finite(int64_t step) {
     throw NonFiniteError(what + "; the gradients of its batches overflow when they are added");
   const std::string where =
       str(what, "; the first such value came out of ", found.op, " in layer ", found.layer);
-  if (found.picture < 0) throw NonFiniteError(where);
-  const int timestep = inputs_.timesteps()[static_cast<size_t>(i * config_.batch_size + found.picture)];
-  throw NonFiniteError(str(where, ", at timestep ", timestep, " (picture ", found.picture, " of the batch)"));
+  if (found.image < 0) throw NonFiniteError(where);
+  const int timestep = inputs_.timesteps()[static_cast<size_t>(i * config_.batch_size + found.image)];
+  throw NonFiniteError(str(where, ", at timestep ", timestep, " (image ", found.image, " of the batch)"));
 }
 
 void Trainer::save_checkpoint(const std::filesystem::path& folder) {

@@ -66,8 +66,8 @@ class Trainer {
   /// A step that has been enqueued and whose losses have not been looked at.
   struct Pending {
     MetricsRow row;
-    std::vector<int> timesteps;         // of its pictures, in order
-    std::unique_ptr<Download> results;  // [pictures_per_step + 1] float32: their losses, the gradient's norm
+    std::vector<int> timesteps;         // of its images, in order
+    std::unique_ptr<Download> results;  // [images_per_step + 1] float32: their losses, the gradient's norm
   };
 
   void initialize();
@@ -91,7 +91,7 @@ class Trainer {
   LearningRate learning_rate_;
   StepInputs inputs_;
   Tensor dloss_;            // [batch_size] float32
-  Tensor results_;          // [pictures_per_step + 1] float32, of the step on the device
+  Tensor results_;          // [images_per_step + 1] float32, of the step on the device
   MemoryPool step_memory_;  // of a recorded step's temporary tensors
   RecordedWork recorded_step_;
   std::deque<Pending> pending_;

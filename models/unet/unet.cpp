@@ -13,14 +13,13 @@ Tensor centered(const Tensor& x) {  // 2x - 1
   return add(x, ones, 2, -1);
 }
 
-// y[n] = x[n] factor[n], picture by picture; its own backward.
+// y[n] = x[n] factor[n], image by image; its own backward.
 Tensor scale_each(const Tensor& x, const std::vector<float>& factor) {
   const auto apply = [factor](const Tensor& in) {
-    const Shape picture{in.dim(1), in.dim(2), in.dim(3)};
+    const Shape image{in.dim(1), in.dim(2), in.dim(3)};
     Tensor out = empty_like(in);
     for (int64_t n = 0; n < in.dim(0); ++n) {
-      const Tensor from = in.slice(n * picture.numel(), picture),
-                   to = out.slice(n * picture.numel(), picture);
+      const Tensor from = in.slice(n * image.numel(), image), to = out.slice(n * image.numel(), image);
       backend_of(in).add(from, factor[n], from, 0, to);
     }
     return out;
@@ -76,16 +75,16 @@ int64_t UNet::parameter_count() {
 }
 
 void UNet::check_inputs(const Tensor& x, const Tensor& timesteps, const Tensor& class_labels) const {
-  check(x.shape().rank() == 4 && x.dim(3) == config_.in_channels, "UNet: expected pictures [N,H,W,",
+  check(x.shape().rank() == 4 && x.dim(3) == config_.in_channels, "UNet: expected images [N,H,W,",
         config_.in_channels, "], not ", x.shape().to_string());
   config_.check_resolution(x.dim(1), x.dim(2), "the U-Net's input");
   check(timesteps.shape() == Shape{x.dim(0)}, "UNet: expected one timestep for each of ", x.dim(0),
-        " pictures, not ", timesteps.shape().to_string());
+        " images, not ", timesteps.shape().to_string());
   check(class_labels.defined() == config_.takes_class_labels(),
         config_.takes_class_labels() ? "UNet: this model is conditioned on classes and needs class labels"
                                      : "UNet: class labels for a model that knows no classes");
   check(!class_labels || class_labels.dim(0) == x.dim(0), "UNet: expected one class label for each of ",
-        x.dim(0), " pictures, not ", class_labels ? class_labels.shape().to_string() : "");
+        x.dim(0), " images, not ", class_labels ? class_labels.shape().to_string() : "");
 }
 
 // What every block needs of time and class, past its common SiLU.

@@ -4,7 +4,7 @@
 #include "engine/io/safetensors.h"
 #include "models/trainer/checkpoint.h"
 #include "tests/apps/tiny_run.h"
-#include "tests/support/picture_files.h"
+#include "tests/support/image_files.h"
 
 namespace imago::testing {
 namespace {
@@ -55,7 +55,7 @@ TEST_F(BadInputTest, Data) {
 
 TEST_F(BadInputTest, ATruncatedJpegIsSkippedOrRefused) {
   const std::string jpeg = make_jpeg(8, 8, 3, std::vector<uint8_t>(8 * 8 * 3, 99));
-  put(fs::path(tiny_.pictures()) / "cut.jpg", jpeg.substr(0, jpeg.size() / 2));
+  put(fs::path(tiny_.images()) / "cut.jpg", jpeg.substr(0, jpeg.size() / 2));
   refuses({"--strict_data"}, {"cut.jpg", "truncated JPEG"});
   const Finished f = run_program("train_ddpm", tiny_.train("output", 2));
   EXPECT_EQ(f.code, 0) << f.err;
@@ -85,7 +85,7 @@ TEST_F(BadInputTest, Numbers) {
 TEST_F(BadInputTest, Options) {
   refuses({"--train_bach_size", "4"},
           {"--train_bach_size: there is no such option; did you mean --train_batch_size?"});
-  refuses({"pictures"}, {"unexpected argument \"pictures\""});
+  refuses({"images"}, {"unexpected argument \"images\""});
   refuses({"--output_dir"}, {"--output_dir: expected a value"});
   refuses({"--lr_scheduler", "cosinus"}, {"--lr_scheduler", "cosine_with_restarts", "cosinus"});
   refuses({"--mixed_precision", "fp16"}, {"--mixed_precision fp16", "bf16"});
@@ -211,7 +211,7 @@ TEST_F(BadInputTest, Sampling) {
   };
   expect_refused("sample_ddpm", {}, {"--model"});
   refuse({"--model", "nowhere"}, {"nowhere: no such folder"});
-  refuse({"--model", tiny_.pictures()}, {"pictures", "config.json"});
+  refuse({"--model", tiny_.images()}, {"images", "config.json"});
   for (const char* name :
        {"--num_images", "--num_inference_steps", "--batch_size", "--resolution", "--columns"})
     refuse({name, "0"}, {std::string(name) + ": expected a whole number >= 1"});
@@ -231,7 +231,7 @@ TEST_F(BadInputTest, Sampling) {
   refuse({"--initial_noise", noise}, {"--initial_noise", "[N,3,H,W]"});
   const NamedTensor right{"noise", {zeros.data(), DType::kFloat32, {2, 3, 8, 8}}};
   write_safetensors(noise, std::span(&right, 1));
-  refuse({"--initial_noise", noise, "--num_images", "3"}, {"--num_images 3", "2 pictures"});
+  refuse({"--initial_noise", noise, "--num_images", "3"}, {"--num_images 3", "2 images"});
   const NamedTensor other{"x", right.tensor};
   write_safetensors(noise, std::span(&other, 1));
   refuse({"--initial_noise", noise}, {"noise.safetensors", "noise"});

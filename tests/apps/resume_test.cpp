@@ -73,7 +73,7 @@ class ResumeTest : public ::testing::Test {
       EXPECT_EQ(e.path().string().find(".tmp-"), std::string::npos) << e.path() << " was left behind";
   }
 
-  /// Kills at moments of every kind: in a step, while a checkpoint, a picture or the model is written, at the
+  /// Kills at moments of every kind: in a step, while a checkpoint, an image or the model is written, at the
   /// start.
   void survives_kills(const Arguments& more, unsigned seed) {
     const std::string expected = uninterrupted(more);

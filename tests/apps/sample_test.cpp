@@ -1,4 +1,4 @@
-// sample_ddpm: the same picture whatever the batch size, noise in and tensors out.
+// sample_ddpm: the same image whatever the batch size, noise in and tensors out.
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -59,7 +59,7 @@ class SampleTest : public ::testing::Test {
   TempFolder folder_;
 };
 
-TEST_F(SampleTest, APictureIsTheSameBitsForEveryBatchSize) {
+TEST_F(SampleTest, AImageIsTheSameBitsForEveryBatchSize) {
   for (const Arguments& how :
        {Arguments{"--scheduler", "ddpm"}, Arguments{"--scheduler", "ddim", "--eta", "0.7"},
         Arguments{"--scheduler", "ddim", "--mixed_precision", "bf16"}}) {
@@ -76,19 +76,19 @@ TEST_F(SampleTest, APictureIsTheSameBitsForEveryBatchSize) {
   }
 }
 
-TEST_F(SampleTest, MorePicturesDoNotChangeTheFirst) {
+TEST_F(SampleTest, MoreImagesDoNotChangeTheFirst) {
   const std::vector<float> five = sampled({}), two = sampled({"--num_images", "2"});
   EXPECT_TRUE(std::equal(two.begin(), two.end(), five.begin()));
   EXPECT_FALSE(sampled({"--seed", "12"}) == five);
 }
 
-TEST_F(SampleTest, TheSeedsOwnNoiseGivesTheSeedsPictures) {
-  constexpr int64_t kPictures = 5;
-  const Tensor ids = from_vector(std::vector<int64_t>{0, 1, 2, 3, 4}, {kPictures}, Device::kCpu);
-  const Tensor noise = empty({kPictures, 16, 16, 3}, DType::kFloat32, Device::kCpu);
+TEST_F(SampleTest, TheSeedsOwnNoiseGivesTheSeedsImages) {
+  constexpr int64_t kImages = 5;
+  const Tensor ids = from_vector(std::vector<int64_t>{0, 1, 2, 3, 4}, {kImages}, Device::kCpu);
+  const Tensor noise = empty({kImages, 16, 16, 3}, DType::kFloat32, Device::kCpu);
   backend_of(noise).normal({11, stream(Purpose::kSampleStart), ids}, noise);
   const auto nchw = nhwc_to_nchw(to_vector<float>(noise), noise.shape());
-  const NamedTensor named{"noise", {nchw.data(), DType::kFloat32, {kPictures, 3, 16, 16}}};
+  const NamedTensor named{"noise", {nchw.data(), DType::kFloat32, {kImages, 3, 16, 16}}};
   const fs::path file = folder_ / "noise.safetensors";
   write_safetensors(file, std::span(&named, 1));
   const Arguments ddim = {"--scheduler", "ddim"};
@@ -97,11 +97,11 @@ TEST_F(SampleTest, TheSeedsOwnNoiseGivesTheSeedsPictures) {
 }
 
 TEST_F(SampleTest, PngsAreTheTensorsRounded) {
-  const fs::path grid = folder_ / "new" / "grid.png", pictures = folder_ / "pictures";
+  const fs::path grid = folder_ / "new" / "grid.png", images = folder_ / "images";
   const std::vector<float> x =
-      sampled({"--output", grid.string(), "--output_dir", pictures.string(), "--columns", "3"});
+      sampled({"--output", grid.string(), "--output_dir", images.string(), "--columns", "3"});
   for (int k = 0; k < 5; ++k) {
-    const Picture p = read_picture(pictures / ("0000" + std::to_string(k) + ".png"));
+    const Image p = read_image(images / ("0000" + std::to_string(k) + ".png"));
     ASSERT_EQ(p.height, 16);
     ASSERT_EQ(p.width, 16);
     ASSERT_EQ(p.channels, 3);
@@ -112,7 +112,7 @@ TEST_F(SampleTest, PngsAreTheTensorsRounded) {
       }
     }
   }
-  const Picture g = read_picture(grid);
+  const Image g = read_image(grid);
   EXPECT_EQ(g.width, 3 * 16 + 2 * 2);
   EXPECT_EQ(g.height, 2 * 16 + 2);
 }

@@ -18,25 +18,24 @@ constexpr const char* kModel = R"({
 
 }  // namespace
 
-TinyRun::TinyRun(int pictures) {
+TinyRun::TinyRun(int images) {
   put(path("model.json"), kModel);
-  fs::create_directory(path("pictures"));
-  for (int p = 0; p < pictures; ++p) {
-    Picture picture{kSide, kSide, 3, {}};
+  fs::create_directory(path("images"));
+  for (int p = 0; p < images; ++p) {
+    Image image{kSide, kSide, 3, {}};
     for (int y = 0; y < kSide; ++y) {
       for (int x = 0; x < kSide; ++x) {
         for (int c = 0; c < 3; ++c)
-          picture.pixels.push_back(
-              static_cast<uint8_t>((p * 37 + y * (c + 1) * 16 + x * (3 - c) * 12) % 256));
+          image.pixels.push_back(static_cast<uint8_t>((p * 37 + y * (c + 1) * 16 + x * (3 - c) * 12) % 256));
       }
     }
-    write_png(path("pictures") / (std::to_string(100 + p) + ".png"), picture);
+    write_png(path("images") / (std::to_string(100 + p) + ".png"), image);
   }
 }
 
 Arguments TinyRun::train(const std::string& output, int steps, const Arguments& more) const {
   Arguments a = {"--train_data_dir",
-                 pictures(),
+                 images(),
                  "--model_config_name_or_path",
                  model(),
                  "--output_dir",

@@ -8,18 +8,18 @@
 
 namespace imago::testing {
 
-/// A folder with pictures/ (PNG, 8x8, colour, each another gradient) and model.json (a U-Net of two levels
+/// A folder with images/ (PNG, 8x8, colour, each another gradient) and model.json (a U-Net of two levels
 /// with attention and dropout, about 20,000 parameters).
 class TinyRun {
  public:
-  explicit TinyRun(int pictures = 24);
+  explicit TinyRun(int images = 24);
 
   std::filesystem::path path(const std::string& name) const { return folder_ / name; }
-  std::string pictures() const { return path("pictures").string(); }
+  std::string images() const { return path("images").string(); }
   std::string model() const { return path("model.json").string(); }
 
   /// Arguments of train_ddpm: these data and this model, batches of 4, a constant learning rate, an EMA, seed
-  /// 7, output folder `output`, no pictures before the end; then `more`, which may say otherwise.
+  /// 7, output folder `output`, no images before the end; then `more`, which may say otherwise.
   Arguments train(const std::string& output, int steps, const Arguments& more = {}) const;
 
  private:

@@ -79,7 +79,7 @@ TEST(Philox, CounterLayout) {  // counter = {quad, id low, id high, stream}, key
 }
 
 // The same bits under every compiler, optimisation level and instruction set. These numbers may never change:
-// people's seeds would give other pictures.
+// people's seeds would give other images.
 TEST(Philox, BitsArePinned) {
   EXPECT_EQ(fnv1a(draw(uniform_quad, 1)), 0xab5527a7683bcc33u);
   EXPECT_EQ(fnv1a(draw(normal_quad, 1)), 0xfac7508dfa8513f7u);

@@ -47,8 +47,8 @@ inline std::vector<float> numbers(const std::string& name, const Shape& shape) {
   return {u.begin(), u.end()};
 }
 
-/// Pictures [N,H,W,C] from numbers() of the shape [N,C,H,W].
-inline std::vector<float> pictures(const std::string& name, const Shape& nhwc) {
+/// Images [N,H,W,C] from numbers() of the shape [N,C,H,W].
+inline std::vector<float> images(const std::string& name, const Shape& nhwc) {
   const Shape nchw{nhwc[0], nhwc[3], nhwc[1], nhwc[2]};
   return nchw_to_nhwc(numbers(name, nchw), nchw);
 }

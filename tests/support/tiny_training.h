@@ -1,4 +1,4 @@
-// A training run of seconds: pictures from nothing, and a small U-Net for them.
+// A training run of seconds: images from nothing, and a small U-Net for them.
 #pragma once
 
 #include <cmath>
@@ -18,9 +18,9 @@ class Blobs final : public Dataset {
   explicit Blobs(int channels = 3, int classes = 0)
       : channels_(channels), names_(static_cast<size_t>(classes), "blob") {}
   int64_t size() const override { return 64; }
-  Picture picture(int64_t i) const override {
+  Image image(int64_t i) const override {
     constexpr int kSide = 8;
-    Picture p{kSide, kSide, channels_, {}};
+    Image p{kSide, kSide, channels_, {}};
     const double cx = 2 + 4 * uniform_at(1, 1, i, 0), cy = 2 + 4 * uniform_at(1, 1, i, 1);
     for (int y = 0; y < kSide; ++y) {
       for (int x = 0; x < kSide; ++x) {
@@ -44,7 +44,7 @@ class Blobs final : public Dataset {
   std::vector<std::string> names_;
 };
 
-/// A U-Net of two levels with attention, about 60,000 parameters, on pictures of 8x8.
+/// A U-Net of two levels with attention, about 60,000 parameters, on images of 8x8.
 inline TrainConfig tiny_config(int steps) {
   TrainConfig c;
   c.unet.sample_size = {{8, 8}};
@@ -65,7 +65,7 @@ inline TrainConfig tiny_config(int steps) {
 
 /// A row without its times.
 inline std::string text_of(MetricsRow row) {
-  row.seconds = row.pictures_per_second = 0;
+  row.seconds = row.images_per_second = 0;
   return format_metrics_row(row);
 }
 

@@ -1,12 +1,12 @@
-// Attention, forward: per picture and head P = softmax(scale q k^T), y = P v (Vaswani 2017, eq. 1).
+// Attention, forward: per image and head P = softmax(scale q k^T), y = P v (Vaswani 2017, eq. 1).
 //
 // Tiled as in Dao 2022 (FlashAttention, algorithm 1): 64 queries meet 64 keys at a time; the scores live in a
 // 16 KiB tile, each query keeps its running maximum m, its running sum l of exp(s - m), and an accumulator of
 // y that is rescaled by exp(m_old - m_new) when the maximum rises. The T x T matrix never exists.
 //
 // Vectors run along the keys for q k^T (k packed transposed) and along d for P v, so head dims from 8 up fill
-// them. Packing also widens bfloat16 to float32, once a head. Work is shared out by (picture, head, 64
-// queries), which is enough even for one picture with one head.
+// them. Packing also widens bfloat16 to float32, once a head. Work is shared out by (image, head, 64
+// queries), which is enough even for one image with one head.
 //
 // Measured (Zen 2, processor time of both threads together, neighbours busy; bench/bench_kernels.cpp): batch
 // 16, 256 tokens, width 128, float32: 34 ms in 16 heads of 8, 11 ms in one head.
@@ -101,7 +101,7 @@ void attend(const AttentionShape& s, const float* keys, const float* values, con
 void CpuBackend::attention(ConstTensorRef q, ConstTensorRef k, ConstTensorRef v, int heads, float scale,
                            TensorRef y, TensorRef lse, Workspace& workspace) {
   const AttentionShape s(q.shape, heads);
-  const int64_t all_heads = s.pictures * s.heads, blocks = ceil_div(s.tokens, kQueryTile);
+  const int64_t all_heads = s.images * s.heads, blocks = ceil_div(s.tokens, kQueryTile);
   if (y.numel() == 0) return;
   const int64_t keys_size = all_heads * s.columns_size(), values_size = all_heads * s.rows_size();
   const int64_t block_size = round_up(QueryBlock::floats(s), 64), threads = max_threads();

@@ -12,12 +12,12 @@ namespace imago::cpu {
 inline constexpr int64_t kQueryTile = 64, kKeyTile = 64;
 
 struct AttentionShape {
-  int64_t pictures, tokens, heads, head_dim;
+  int64_t images, tokens, heads, head_dim;
   int64_t padded_dim;     // head_dim rounded up to whole vectors
   int64_t padded_tokens;  // tokens rounded up to whole key tiles
 
   AttentionShape(const Shape& q, int heads)
-      : pictures(q[0]),
+      : images(q[0]),
         tokens(q[1]),
         heads(heads),
         head_dim(q[2] / heads),

@@ -2,7 +2,7 @@
 //   P = exp(scale q k^T - lse);  dv = P^T dy;  dP = dy v^T;  delta = rowsum(dy * y);
 //   dS = P * (dP - delta);  dq = scale dS k;  dk = scale dS^T q.
 //
-// One thread does one head of one picture: for every tile of 64 keys all queries pass by, 64 at a time. dk
+// One thread does one head of one image: for every tile of 64 keys all queries pass by, 64 at a time. dk
 // and dv of the tile are complete when they have; dq adds up over the tiles in the head's own float32 buffer.
 // No atomics, no partial sums to join, and a fixed order whatever the number of threads. The five products
 // are all C (+)= A B with vectors along the columns of B (gemm_tile.h): for the scores the keys (values) are
@@ -121,7 +121,7 @@ void CpuBackend::attention_backward(ConstTensorRef dy, ConstTensorRef q, ConstTe
   Scratch scratch(workspace, Scratch::bytes_of<float>(threads * head_size));
   float* memory = scratch.take<float>(threads * head_size);
   dispatch("attention_backward", q.dtype, [&]<class T>() {
-    parallel_items(s.pictures * s.heads, [&](int64_t item) {
+    parallel_items(s.images * s.heads, [&](int64_t item) {
       const HeadBuffers b(s, memory + thread_index() * head_size);
       const int64_t head = s.head(item / s.heads, item % s.heads);
       pack_rows(s, q.as<T>() + head, scale, b.q);

@@ -11,8 +11,8 @@
 //   16x16, 128 + 128 -> 128         61  56  53                              67  64  56
 // What stays oneDNN's everywhere: the float32 gradients of 1x1 filters and linear layers (plain matrix
 // products), filters over very few channels (the first layer's 3 do not fill our vectors), and the gradient
-// by the data of strided convolutions. Both ways, the bits of a picture's y do not depend on how many
-// pictures go through together.
+// by the data of strided convolutions. Both ways, the bits of an image's y do not depend on how many
+// images go through together.
 #include "kernels/cpu/columns.h"
 #include "kernels/cpu/convolution/conv2d_direct.h"
 #include "kernels/cpu/convolution/conv2d_library.h"
@@ -81,11 +81,11 @@ void CpuBackend::conv2d_wgrad(const Concat& x, ConstTensorRef dy, const Conv2dGe
 void CpuBackend::per_image_bias_grad(ConstTensorRef dy, float scale, TensorRef dper_image,
                                      Workspace& workspace) {
   if (dy.numel() == 0) return;
-  const int64_t pictures = dy.shape[0], channels = dy.shape[-1], pixels = dy.numel() / (pictures * channels);
-  const int64_t partial = partial_sums(pictures, pixels, channels);
+  const int64_t images = dy.shape[0], channels = dy.shape[-1], pixels = dy.numel() / (images * channels);
+  const int64_t partial = partial_sums(images, pixels, channels);
   Scratch scratch(workspace, Scratch::bytes_of<float>(partial));
   dispatch("per_image_bias_grad", dy.dtype, [&]<class T>() {
-    sum_pixels(dy.as<T>(), pictures, pixels, channels, scratch.take<float>(partial),
+    sum_pixels(dy.as<T>(), images, pixels, channels, scratch.take<float>(partial),
                [&](int64_t n, int64_t k, double sum) {
                  dper_image.as<T>()[n * channels + k] = static_cast<T>(static_cast<float>(scale * sum));
                });

@@ -8,7 +8,7 @@
 // that advance together.
 //
 // Around it, a strip of about 256 output pixels at a time: its window of x is copied once into a padded
-// float32 buffer in the second-level cache (zeros outside the picture, both sources side by side, bfloat16
+// float32 buffer in the second-level cache (zeros outside the image, both sources side by side, bfloat16
 // widened), which costs one copy for 9K/16 FMAs. Weights are packed once a call into panels of 16 output
 // channels, [panel][r][s][c][16], zero-padded. The (r,s,c) range is cut into blocks whose panel (at most 24
 // KiB) stays in the first-level cache while all pixels of the strip pass; sums wait in a [pixels][16] buffer
@@ -102,7 +102,7 @@ struct Output {
   const T* residual;   // [N,Ho,Wo,K]
   float scale;
   Concat so_far;             // like y; added after the scale
-  int64_t pixels_per_image;  // of per_image's pictures
+  int64_t pixels_per_image;  // of per_image's images
 };
 
 template <class T, int kPixels, int kVectors>
@@ -131,7 +131,7 @@ class Direct {
     float* panels = scratch.take<float>(panels_ * panel_size());
     parallel_items(panels_, [&](int64_t p) { pack_panel(p, panels + p * panel_size(), weight); });
 
-    // Too few strips for the threads (one picture): groups of panels share a strip, each loading its window.
+    // Too few strips for the threads (one image): groups of panels share a strip, each loading its window.
     const int64_t threads = max_threads();
     const int64_t groups = std::clamp<int64_t>(ceil_div(2 * threads, strips_.count), 1, panels_);
     const int64_t group = ceil_div(panels_, groups);

@@ -16,7 +16,7 @@ namespace imago::cpu {
 struct ConvShape {
   int64_t n, h, w, c, k, r, s, ho, wo, stride, top, left;
 
-  /// A 1x1 filter sees no neighbours: all pixels of all pictures are one row.
+  /// A 1x1 filter sees no neighbours: all pixels of all images are one row.
   ConvShape flattened() const {
     const bool flat = r == 1 && s == 1 && stride == 1 && h == ho && w == wo && top == 0 && left == 0;
     return flat ? ConvShape{1, 1, n * h * w, c, k, 1, 1, 1, n * h * w, 1, 0, 0} : *this;
@@ -27,7 +27,7 @@ struct ConvShape {
 /// strip needs a window of the input: its rows and columns with the filter's margins.
 struct Strips {
   int64_t rows, columns;               // of output pixels in a full strip
-  int64_t per_column, per_row, count;  // strips down, across, and in all pictures
+  int64_t per_column, per_row, count;  // strips down, across, and in all images
 
   Strips(const ConvShape& c, int64_t pixels)
       : rows(std::clamp<int64_t>(pixels / c.wo, 1, c.ho)),
@@ -39,7 +39,7 @@ struct Strips {
 
 struct Strip {
   int64_t n, row, column, rows, columns;                  // output pixels
-  int64_t window_rows, window_columns, first_h, first_w;  // input pixels; may begin outside the picture
+  int64_t window_rows, window_columns, first_h, first_w;  // input pixels; may begin outside the image
 
   Strip(const ConvShape& c, const Strips& all, int64_t index) {
     n = index / (all.per_column * all.per_row);

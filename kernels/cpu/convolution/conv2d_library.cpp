@@ -99,11 +99,11 @@ class Widened {
 
 /// y = (v + per_image_bias[n,k] + residual) * scale, from `v` (float32, or y itself in place). [N,P,K]
 template <class In, class T>
-void finish(const In* v, const Conv2dEpilogue& e, int64_t pictures, int64_t pixels, int64_t channels, T* y) {
+void finish(const In* v, const Conv2dEpilogue& e, int64_t images, int64_t pixels, int64_t channels, T* y) {
   const T *per_image = e.per_image_bias.as<T>(), *residual = e.residual.as<T>();
   const float scale = e.scale;
   const int64_t rows = rows_per_chunk(channels);
-  parallel_chunks(pictures * pixels, rows, [=](int64_t begin, int64_t end) {
+  parallel_chunks(images * pixels, rows, [=](int64_t begin, int64_t end) {
     for (int64_t row = begin; row < end; ++row) {
       const T* shift = per_image ? per_image + row / pixels * channels : nullptr;
       const int64_t base = row * channels;

@@ -91,7 +91,7 @@ void set_reorder(Entry& e, const memory::desc& from, const memory::desc& to,
 
 /// The gradients of y = x w^T, x [M,C], as matrix products; transposes and channel ranges are strides.
 /// y itself is not one of them: oneDNN's product picks its kernel by M, so that a row's bits would depend on
-/// how many pictures go through together. As a 1x1 convolution they do not, and it is as fast.
+/// how many images go through together. As a 1x1 convolution they do not, and it is as fast.
 Entry matmul_entry(Pass pass, const Conv2d& c, float scale) {
   const Type type = type_of(c.dtype);
   const int64_t m = c.n * c.h * c.w;

@@ -1,6 +1,6 @@
 // The arithmetic of diffusion itself: noise, the forward process, the loss and the sampler's update.
 //
-// Each works on blocks of one picture: the block's random numbers are made in a buffer in cache
+// Each works on blocks of one image: the block's random numbers are made in a buffer in cache
 // (random_block.h) and used at once, so noise never travels through memory. x0, noise and x_t are float32
 // whatever the type of the activations: bfloat16 would round sqrt(alpha_bar) to 1 for the first timesteps.
 #include "kernels/cpu/cpu_backend.h"
@@ -27,11 +27,11 @@ Vec load_pixels(const T* p, int64_t lanes) {
 // x_t = c0 x0 + c1 e,  target = c2 x0 + c3 e  (Ho 2020, eq. 4: c0 = sqrt(alpha_bar), c1 = sqrt(1 -
 // alpha_bar))
 template <class X, class T>
-void q_sample_pictures(const X* x0, const float* coefficients, const RandomKey& key, const Shape& shape,
-                       T* xt, float* target) {
-  const int64_t pictures = shape[0], elements = pictures ? shape.numel() / pictures : 0;
+void q_sample_images(const X* x0, const float* coefficients, const RandomKey& key, const Shape& shape, T* xt,
+                     float* target) {
+  const int64_t images = shape[0], elements = images ? shape.numel() / images : 0;
   for_each_random_block<Distribution::kNormal>(
-      key, pictures, elements, [=](int64_t n, int64_t first, int64_t count, const float* noise) {
+      key, images, elements, [=](int64_t n, int64_t first, int64_t count, const float* noise) {
         const float* c = coefficients + 4 * n;
         vector_loop(0, count, [&](int64_t i, int64_t lanes) {
           const Vec x = load_pixels(x0 + first + i, lanes), e = load(noise + i);
@@ -41,7 +41,7 @@ void q_sample_pictures(const X* x0, const float* coefficients, const RandomKey& 
       });
 }
 
-/// sum_i (a_i - b_i)^2 over one picture, in blocks whose sums are added in float64.
+/// sum_i (a_i - b_i)^2 over one image, in blocks whose sums are added in float64.
 template <class T>
 double squared_distance(const T* a, const float* b, int64_t elements) {
   double sum = 0;
@@ -59,9 +59,9 @@ double squared_distance(const T* a, const float* b, int64_t elements) {
 template <class T>
 void sampler_update(const float* x, const T* m, const SamplerStep& s, const RandomKey& key,
                     const Shape& shape, float* y) {
-  const int64_t pictures = shape[0], elements = pictures ? shape.numel() / pictures : 0;
+  const int64_t images = shape[0], elements = images ? shape.numel() / images : 0;
   for_each_random_block<Distribution::kNormal>(
-      key, pictures, elements, [=](int64_t, int64_t first, int64_t count, const float* noise) {
+      key, images, elements, [=](int64_t, int64_t first, int64_t count, const float* noise) {
         vector_loop(first, first + count, [&](int64_t i, int64_t lanes) {
           const Vec vx = load_up_to(x + i, lanes), vm = load_up_to(m + i, lanes), z = load(noise + i - first);
           Vec x0 = s.x0_x * vx + s.x0_m * vm;
@@ -77,11 +77,11 @@ void sampler_update(const float* x, const T* m, const SamplerStep& s, const Rand
 }  // namespace
 
 void CpuBackend::normal(const RandomKey& key, TensorRef y) {
-  const int64_t pictures = y.shape[0], elements = pictures ? y.numel() / pictures : 0;
+  const int64_t images = y.shape[0], elements = images ? y.numel() / images : 0;
   dispatch("normal", y.dtype, [&]<class T>() {
     T* out = y.as<T>();
     for_each_random_block<Distribution::kNormal>(
-        key, pictures, elements, [=](int64_t, int64_t first, int64_t count, const float* noise) {
+        key, images, elements, [=](int64_t, int64_t first, int64_t count, const float* noise) {
           vector_loop(0, count, [&](int64_t i, int64_t lanes) {
             store_up_to(out + first + i, load(noise + i), lanes);
           });
@@ -93,7 +93,7 @@ void CpuBackend::q_sample(ConstTensorRef x0, ConstTensorRef coefficients, const 
                           TensorRef target) {
   dispatch("q_sample", xt.dtype, [&]<class T>() {
     auto run = [&]<class X>() {
-      q_sample_pictures(x0.as<X>(), coefficients.as<float>(), key, x0.shape, xt.as<T>(), target.as<float>());
+      q_sample_images(x0.as<X>(), coefficients.as<float>(), key, x0.shape, xt.as<T>(), target.as<float>());
     };
     if (x0.dtype == DType::kUInt8) {
       run.template operator()<uint8_t>();
@@ -106,9 +106,9 @@ void CpuBackend::q_sample(ConstTensorRef x0, ConstTensorRef coefficients, const 
 // loss[n] = weight[n] / M * sum_i (prediction_i - target_i)^2
 void CpuBackend::mse_loss(ConstTensorRef prediction, ConstTensorRef target, ConstTensorRef weight,
                           TensorRef loss) {
-  const int64_t pictures = prediction.shape[0], elements = pictures ? prediction.numel() / pictures : 0;
+  const int64_t images = prediction.shape[0], elements = images ? prediction.numel() / images : 0;
   dispatch("mse_loss", prediction.dtype, [&]<class T>() {
-    parallel_items(pictures, [&](int64_t n) {
+    parallel_items(images, [&](int64_t n) {
       const double sum =
           squared_distance(prediction.as<T>() + n * elements, target.as<float>() + n * elements, elements);
       loss.as<float>()[n] = static_cast<float>(weight.as<float>()[n] * sum / static_cast<double>(elements));
@@ -119,9 +119,9 @@ void CpuBackend::mse_loss(ConstTensorRef prediction, ConstTensorRef target, Cons
 // dprediction_i = dloss[n] weight[n] 2/M (prediction_i - target_i)
 void CpuBackend::mse_loss_backward(ConstTensorRef dloss, ConstTensorRef prediction, ConstTensorRef target,
                                    ConstTensorRef weight, TensorRef dprediction) {
-  const int64_t pictures = prediction.shape[0], elements = pictures ? prediction.numel() / pictures : 0;
+  const int64_t images = prediction.shape[0], elements = images ? prediction.numel() / images : 0;
   dispatch("mse_loss_backward", prediction.dtype, [&]<class T>() {
-    parallel_items(pictures, [&](int64_t n) {
+    parallel_items(images, [&](int64_t n) {
       const double factor = static_cast<double>(dloss.as<float>()[n]) * weight.as<float>()[n] * 2 /
                             static_cast<double>(elements);
       const Vec f = splat(static_cast<float>(factor));

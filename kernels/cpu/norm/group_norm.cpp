@@ -1,12 +1,12 @@
-// GroupNorm (Wu & He 2018) with what follows it: per picture and group of C/G channels
+// GroupNorm (Wu & He 2018) with what follows it: per image and group of C/G channels
 //   xhat = (x - mean) / sqrt(var + eps),  h = xhat gamma + beta,  h = h (1 + scale) + shift,  y = silu(h).
 //
-// x is [N,P,C], P = H*W pixels, in one or two sources (a concatenation that is never made). The picture is
+// x is [N,P,C], P = H*W pixels, in one or two sources (a concatenation that is never made). The image is
 // cut into chunks of pixels (64 KiB each). Every chunk finds mean and sum of squared deviations of each group
-// by two passes over its rows while they are in cache, and the chunks of a picture are joined by Chan's
+// by two passes over its rows while they are in cache, and the chunks of an image are joined by Chan's
 // formula (Chan, Golub & LeVeque 1983): no sum of squares of raw values, whose difference from the squared
-// mean would cancel. Then a second sweep writes y. If there are as many pictures as threads, a thread does a
-// whole picture, which then sits in its second-level cache for the second sweep; else the threads share out
+// mean would cancel. Then a second sweep writes y. If there are as many images as threads, a thread does a
+// whole image, which then sits in its second-level cache for the second sweep; else the threads share out
 // the chunks. Chunks and the order of joining depend on the shape alone, so both ways give the same bits.
 //
 // Measured (Zen 2, processor time of both threads together, neighbours busy; bench/bench_kernels.cpp): batch
@@ -86,7 +86,7 @@ struct Forward {
     }
   }
 
-  /// Joins the chunks of picture n; y = (x - mean) * factor + offset then holds for every channel.
+  /// Joins the chunks of image n; y = (x - mean) * factor + offset then holds for every channel.
   void join(int64_t n) const {
     const int64_t c = shape.channels, per_group = shape.per_group();
     float *mean = affine + n * 3 * c, *factor = mean + c, *offset = mean + 2 * c;
@@ -135,9 +135,9 @@ void CpuBackend::group_norm(const Concat& x, ConstTensorRef gamma, ConstTensorRe
                             TensorRef statistics, Workspace& workspace) {
   const GroupNormShape shape(x.a.shape, x.channels(), config.groups);
   if (y.numel() == 0) return;
-  const int64_t moments = shape.pictures * shape.chunks * shape.groups;
+  const int64_t moments = shape.images * shape.chunks * shape.groups;
   const int64_t lines = int64_t{max_threads()} * 3 * shape.channels,
-                affine = shape.pictures * 3 * shape.channels;
+                affine = shape.images * 3 * shape.channels;
   Scratch scratch(workspace, Scratch::bytes_of<Moments>(moments) + Scratch::bytes_of<float>(lines) +
                                  Scratch::bytes_of<float>(affine));
   dispatch("group_norm", y.dtype, [&]<class T>() {

@@ -9,11 +9,11 @@
 namespace imago::cpu {
 
 struct GroupNormShape {
-  int64_t pictures, pixels, channels, groups;
-  int64_t chunk_rows, chunks;  // pixels a chunk; chunks a picture
+  int64_t images, pixels, channels, groups;
+  int64_t chunk_rows, chunks;  // pixels a chunk; chunks an image
 
   GroupNormShape(const Shape& x, int64_t channels, int64_t groups)
-      : pictures(x[0]),
+      : images(x[0]),
         pixels(x[0] && x[-1] ? x.numel() / (x[0] * x[-1]) : 0),
         channels(channels),
         groups(groups),
@@ -42,20 +42,20 @@ inline void channel_affine(const float* gamma, const float* beta, const T* scale
   }
 }
 
-/// first(n, chunk) for all chunks, then between(n) for every picture, then second(n, chunk) for all chunks.
+/// first(n, chunk) for all chunks, then between(n) for every image, then second(n, chunk) for all chunks.
 template <class First, class Between, class Second>
 void two_sweeps(const GroupNormShape& shape, First&& first, Between&& between, Second&& second) {
-  if (shape.pictures >= max_threads()) {  // a thread, a picture: the second sweep finds it in cache
-    parallel_items(shape.pictures, [&](int64_t n) {
+  if (shape.images >= max_threads()) {  // a thread, an image: the second sweep finds it in cache
+    parallel_items(shape.images, [&](int64_t n) {
       for (int64_t chunk = 0; chunk < shape.chunks; ++chunk) first(n, chunk);
       between(n);
       for (int64_t chunk = 0; chunk < shape.chunks; ++chunk) second(n, chunk);
     });
     return;
   }
-  const int64_t items = shape.pictures * shape.chunks;
+  const int64_t items = shape.images * shape.chunks;
   parallel_items(items, [&](int64_t i) { first(i / shape.chunks, i % shape.chunks); });
-  for (int64_t n = 0; n < shape.pictures; ++n) between(n);
+  for (int64_t n = 0; n < shape.images; ++n) between(n);
   parallel_items(items, [&](int64_t i) { second(i / shape.chunks, i % shape.chunks); });
 }
 

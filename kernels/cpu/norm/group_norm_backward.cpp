@@ -33,7 +33,7 @@ struct Backward {
   bool activation;
   T* dscale_shift;  // [N,2C] or null
   float* partial;   // [N,chunks,2,C]: S1, S2 of every chunk
-  float* sums;      // [N,2,C]: S1, S2 rstd of every picture
+  float* sums;      // [N,2,C]: S1, S2 rstd of every image
   float* affine;    // [N,6,C]: mean, factor, offset of h; then of dx = dh' a - (x - mean) b - c: a, b, c
 
   static constexpr bool kKeepsDh = std::is_same_v<T, float>;
@@ -81,7 +81,7 @@ struct Backward {
     });
   }
 
-  /// Joins the chunks of picture n: its sums, dscale and dshift, and the numbers of the second sweep.
+  /// Joins the chunks of image n: its sums, dscale and dshift, and the numbers of the second sweep.
   void join(int64_t n) const {
     const int64_t c = shape.channels, per_group = shape.per_group();
     float *s1 = sums + n * 2 * c, *s2 = s1 + c, *a = line(n, 3), *b = line(n, 4), *offset = line(n, 5);
@@ -163,7 +163,7 @@ struct Backward {
     const int64_t c = shape.channels;
     for (int64_t i = 0; i < c; ++i) {
       double total1 = 0, total2 = 0;
-      for (int64_t n = 0; n < shape.pictures; ++n) {
+      for (int64_t n = 0; n < shape.images; ++n) {
         total1 += sums[n * 2 * c + i];
         total2 += sums[n * 2 * c + c + i];
       }
@@ -182,8 +182,8 @@ void CpuBackend::group_norm_backward(ConstTensorRef dy, const Concat& x, ConstTe
                                      TensorRef dbeta, TensorRef dscale_shift, Workspace& workspace) {
   const GroupNormShape shape(x.a.shape, x.channels(), config.groups);
   if (dy.numel() == 0) return;
-  const int64_t partial = shape.pictures * shape.chunks * 2 * shape.channels;
-  const int64_t sums = shape.pictures * 2 * shape.channels, affine = shape.pictures * 6 * shape.channels;
+  const int64_t partial = shape.images * shape.chunks * 2 * shape.channels;
+  const int64_t sums = shape.images * 2 * shape.channels, affine = shape.images * 6 * shape.channels;
   Scratch scratch(workspace, Scratch::bytes_of<float>(partial) + Scratch::bytes_of<float>(sums) +
                                  Scratch::bytes_of<float>(affine));
   dispatch("group_norm_backward", dy.dtype, [&]<class T>() {
@@ -201,7 +201,7 @@ void CpuBackend::group_norm_backward(ConstTensorRef dy, const Concat& x, ConstTe
                   scratch.take<float>(partial),
                   scratch.take<float>(sums),
                   scratch.take<float>(affine)};
-    for (int64_t n = 0; n < shape.pictures; ++n) b.prepare(n);
+    for (int64_t n = 0; n < shape.images; ++n) b.prepare(n);
     two_sweeps(
         shape, [&](int64_t n, int64_t chunk) { b.measure(n, chunk); }, [&](int64_t n) { b.join(n); },
         [&](int64_t n, int64_t chunk) { b.apply(n, chunk); });

@@ -29,10 +29,10 @@ void copy_elements(const X* x, int64_t n, Y* y) {
 }
 
 template <class T>
-void dropout_elements(const T* x, float p, const RandomKey& key, int64_t pictures, int64_t elements, T* y) {
+void dropout_elements(const T* x, float p, const RandomKey& key, int64_t images, int64_t elements, T* y) {
   const Vec keep_scale = splat(static_cast<float>(1.0 / (1.0 - static_cast<double>(p))));
   for_each_random_block<Distribution::kUniform>(
-      key, pictures, elements, [&](int64_t, int64_t first, int64_t count, const float* uniform) {
+      key, images, elements, [&](int64_t, int64_t first, int64_t count, const float* uniform) {
         vector_loop(0, count, [&](int64_t i, int64_t lanes) {
           const Vec kept = load_up_to(x + first + i, lanes) * keep_scale;
           store_up_to(y + first + i, load(uniform + i) >= p ? kept : Vec{}, lanes);
@@ -90,9 +90,9 @@ void CpuBackend::silu_backward(ConstTensorRef dy, ConstTensorRef x, TensorRef dx
 }
 
 void CpuBackend::dropout(ConstTensorRef x, float p, const RandomKey& key, TensorRef y) {
-  const int64_t pictures = x.shape[0], elements = pictures ? x.numel() / pictures : 0;
+  const int64_t images = x.shape[0], elements = images ? x.numel() / images : 0;
   dispatch("dropout", x.dtype,
-           [&]<class T>() { dropout_elements(x.as<T>(), p, key, pictures, elements, y.as<T>()); });
+           [&]<class T>() { dropout_elements(x.as<T>(), p, key, images, elements, y.as<T>()); });
 }
 
 }  // namespace imago

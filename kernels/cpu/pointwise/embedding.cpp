@@ -50,7 +50,7 @@ void CpuBackend::embedding(ConstTensorRef table, ConstTensorRef index, TensorRef
   });
 }
 
-// dtable[index[n]] += dy[n], in the order of n: two pictures of one label meet in one row, so the threads
+// dtable[index[n]] += dy[n], in the order of n: two images of one label meet in one row, so the threads
 // share out the columns, not the rows.
 void CpuBackend::embedding_backward(ConstTensorRef dy, ConstTensorRef index, TensorRef dtable) {
   const int64_t width = dtable.shape[-1], count = index.numel();

@@ -1,4 +1,4 @@
-// Attention forward: y = softmax(scale q k^T) v per picture and head; lse = log sum exp of the scaled scores.
+// Attention forward: y = softmax(scale q k^T) v per image and head; lse = log sum exp of the scaled scores.
 //
 // q, k, v, y [N,T,heads*D] bfloat16, lse [N,heads,T] float32; D up to 256, any T. (float32 and larger D:
 // attention_simple.cu.)

@@ -28,14 +28,14 @@ struct BackwardArgs {
   float scale;
   bool vector;
 
-  __device__ __forceinline__ int picture() const { return static_cast<int>(blockIdx.z) / slices; }
+  __device__ __forceinline__ int image() const { return static_cast<int>(blockIdx.z) / slices; }
   __device__ __forceinline__ HeadView head(const __nv_bfloat16* tensor) const {
     const int64_t stride = int64_t{heads} * dim;
-    return {tensor + int64_t{picture()} * tokens * stride + static_cast<int64_t>(blockIdx.y) * dim, stride,
+    return {tensor + int64_t{image()} * tokens * stride + static_cast<int64_t>(blockIdx.y) * dim, stride,
             tokens, dim, vector};
   }
   __device__ __forceinline__ const float* rows(const float* of) const {
-    return of + (int64_t{picture()} * heads + blockIdx.y) * tokens;
+    return of + (int64_t{image()} * heads + blockIdx.y) * tokens;
   }
 };
 
@@ -162,7 +162,7 @@ __global__ void __launch_bounds__(kAttentionThreads) attention_dkv_kernel(const 
 
 void launch_delta(const Gpu& gpu, ConstTensorRef dy, ConstTensorRef y, const AttentionShape& s,
                   float* delta) {
-  const int64_t rows = int64_t{s.pictures} * s.tokens * s.heads;
+  const int64_t rows = int64_t{s.images} * s.tokens * s.heads;
   dispatch_float(dy.dtype, "attention_backward", [&](auto t) {
     using T = decltype(t);
     launch(attention_delta_kernel<T>, {.grid = blocks_for(rows * 8, 256), .block = 256, .stream = gpu.stream},

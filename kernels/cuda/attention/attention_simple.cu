@@ -29,7 +29,7 @@ struct Args {
   int tokens = 0, heads = 0, dim = 0;
   float scale = 1;
 
-  /// Token t of this block's picture and head.
+  /// Token t of this block's image and head.
   template <class U>
   __device__ __forceinline__ U* token(U* tensor, int t) const {
     return tensor + ((static_cast<int64_t>(blockIdx.z) * tokens + t) * heads + blockIdx.y) * dim;

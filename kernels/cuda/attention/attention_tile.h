@@ -16,7 +16,7 @@ namespace imago::IMAGO_CUDA_NAMESPACE {
 
 constexpr float kLog2E = 1.4426950408889634f;
 
-/// One head of one picture in a tensor [N,T,heads*D].
+/// One head of one image in a tensor [N,T,heads*D].
 struct HeadView {
   const __nv_bfloat16* first;  // token 0
   int64_t stride;              // elements from one token to the next
@@ -145,12 +145,12 @@ __device__ __forceinline__ void store_rows(const float (&sum)[kWidth / 8][4], co
   }
 }
 
-/// The geometry of a call. Blocks: x = tiles of rows, y = heads, z = pictures (times slices of channels).
+/// The geometry of a call. Blocks: x = tiles of rows, y = heads, z = images (times slices of channels).
 struct AttentionShape {
-  int pictures, tokens, heads, dim;
+  int images, tokens, heads, dim;
 
   AttentionShape(const Shape& q, int head_count)
-      : pictures(static_cast<int>(q[0])),
+      : images(static_cast<int>(q[0])),
         tokens(static_cast<int>(q[1])),
         heads(head_count),
         dim(static_cast<int>(q[2] / head_count)) {
@@ -160,7 +160,7 @@ struct AttentionShape {
   int64_t stride() const { return int64_t{heads} * dim; }
   dim3 grid(int rows, int slices = 1) const {
     return dim3(static_cast<unsigned>((tokens + rows - 1) / rows), static_cast<unsigned>(heads),
-                static_cast<unsigned>(pictures * slices));
+                static_cast<unsigned>(images * slices));
   }
 };
 

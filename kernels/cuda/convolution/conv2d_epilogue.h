@@ -27,7 +27,7 @@ struct ForwardOut {
   const T* residual;        // [lines,K]
   float scale;
   int lines, columns;  // pixels, K
-  Divisor image;       // pixels of one picture
+  Divisor image;       // pixels of one image
   bool vector;         // K is a multiple of 8 and everything is aligned
 
   __device__ __forceinline__ void operator()(int pixel, int k, float (&v)[8]) const {

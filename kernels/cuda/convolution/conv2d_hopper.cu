@@ -37,8 +37,8 @@ struct Plan {
   int top, left;         // where the first tap reads, up and left of a pixel
   int blocks_a, blocks;  // blocks of 64 channels in the first source, and in both
   int pixel_stages, filter_stages;
-  int height, width, pictures;  // of the output
-  int tiles;                    // boxes x tiles of 128 output channels, channels first
+  int height, width, images;  // of the output
+  int tiles;                  // boxes x tiles of 128 output channels, channels first
   Divisor output_tiles;
 
   __host__ __device__ int shared_taps() const { return boxes.halo + 1; }  // vertical taps that one box serves
@@ -194,7 +194,7 @@ __device__ __forceinline__ void finish(const Plan& plan, const Out& out, int box
       const int w = w0 + (q & ((1 << plan.boxes.log_w) - 1));
       const int h = h0 + ((q >> plan.boxes.log_w) & ((1 << plan.boxes.log_h) - 1));
       const int n = n0 + (q >> (plan.boxes.log_w + plan.boxes.log_h));
-      const bool inside = w < plan.width && h < plan.height && n < plan.pictures;
+      const bool inside = w < plan.width && h < plan.height && n < plan.images;
       const int pixel = (n * plan.height + h) * plan.width + w;
 #pragma unroll
       for (int c = 0; c < kOutputs; c += 32) {
@@ -282,7 +282,7 @@ void run(const Gpu& gpu, const Concat& x, ConstTensorRef w, int top, int left, c
                   .filter_stages = tiling.filter_stages,
                   .height = static_cast<int>(output[1]),
                   .width = static_cast<int>(output[2]),
-                  .pictures = static_cast<int>(output[0]),
+                  .images = static_cast<int>(output[0]),
                   .tiles = static_cast<int>(tiling.tiles()),
                   .output_tiles = Divisor(tiling.output_tiles)};
 

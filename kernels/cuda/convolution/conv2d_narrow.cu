@@ -1,4 +1,4 @@
-// Convolution between many channels and a picture of at most three: the last layer of a U-Net forward, and the weight
+// Convolution between many channels and an image of at most three: the last layer of a U-Net forward, and the weight
 // gradients of its first and last. 3x3, stride 1; the formulas are in conv2d.cu and conv2d_wgrad.cu.
 //
 // x [N,H,W,C], w and dw [K,3,3,C], dy and y [N,Ho,Wo,K]; float32 or bfloat16, sums in float32. The *wide* tensor has up
@@ -22,7 +22,7 @@ constexpr int kNarrow = kNarrowChannels, kFilter = kNarrowFilter, kTaps = kFilte
 constexpr int kWarps = kNarrowWarps, kThreads = 32 * kWarps;
 constexpr int kBatch = 4;  // pixels whose loads are on their way together
 
-struct Pictures {
+struct Images {
   int height, width;  // of the wide tensor
   int narrow_height, narrow_width;
   int wide, narrow;  // channels
@@ -34,7 +34,7 @@ struct Pictures {
 /// A warp takes `run` output pixels one after the other, so that eight of nine loads hit L1.
 template <class T>
 __global__ void __launch_bounds__(kThreads, kNarrowBlocks)
-    conv2d_to_narrow(const T* x, const T* w, const Pictures g, const int run, const ForwardOut<T> out) {
+    conv2d_to_narrow(const T* x, const T* w, const Images g, const int run, const ForwardOut<T> out) {
   const int lane = static_cast<int>(threadIdx.x) % 32, channel = lane * kWidePerLane;
   const int warp = static_cast<int>(blockIdx.x) * kWarps + static_cast<int>(threadIdx.x) / 32;
   const bool owner = channel < g.wide;
@@ -77,7 +77,7 @@ using Sums = float[kTaps][kNarrow][kWidePerLane];  // of a lane
 /// The narrow pixels that the taps of row h reach, as float4 [kFilter][width + 2], zeros outside: tile[r][v + s] if the
 /// wide tensor is dy (tap r, s reads x at + r, + s), tile[r][v + 2 - s] if it is x (whose dy is at - r, - s).
 template <bool kWideIsDy, class T>
-__device__ __forceinline__ void load_narrow(const T* narrow, const Pictures& g, int n, int h, float4* tile) {
+__device__ __forceinline__ void load_narrow(const T* narrow, const Images& g, int n, int h, float4* tile) {
   const int columns = g.width + kFilter - 1;
   for (int id = static_cast<int>(threadIdx.x); id < kFilter * columns; id += kThreads) {
     const int r = id / columns, i = id % columns;
@@ -130,10 +130,10 @@ __device__ __forceinline__ void sum_narrow(const T* dy, int pixels, int channels
   to.put_bias(static_cast<int>(blockIdx.x), 0, thread, sum);
 }
 
-/// blockIdx.x: parts of the wide rows of all pictures.
+/// blockIdx.x: parts of the wide rows of all images.
 template <bool kWideIsDy, class T>
 __global__ void __launch_bounds__(kThreads, kNarrowBlocks)
-    conv2d_wgrad_around(const T* wide, const T* narrow, const Pictures g, const int rows,
+    conv2d_wgrad_around(const T* wide, const T* narrow, const Images g, const int rows,
                         const int rows_per_part, const WgradTarget to) {
   IMAGO_DYNAMIC_SHARED(shared);
   float4* const tile = reinterpret_cast<float4*>(shared);      // [kFilter][width + 2]
@@ -198,7 +198,7 @@ __global__ void __launch_bounds__(kThreads, kNarrowBlocks)
   }
 }
 
-Pictures pictures(ConstTensorRef wide, ConstTensorRef narrow, const Conv2dGeometry& g) {
+Images images(ConstTensorRef wide, ConstTensorRef narrow, const Conv2dGeometry& g) {
   const auto extent = [](const ConstTensorRef& t, int i) { return static_cast<int>(t.shape[i]); };
   return {extent(wide, 1),
           extent(wide, 2),
@@ -219,7 +219,7 @@ bool conv2d_narrow(const Gpu& gpu, const Concat& x, ConstTensorRef w, const Conv
   if (run == 0) return false;
   launch(conv2d_to_narrow<T>,
          {.grid = blocks_for(out.lines, run * kWarps), .block = kThreads, .stream = gpu.stream}, x.a.as<T>(),
-         w.as<T>(), pictures(x.a, y, g), run, out);
+         w.as<T>(), images(x.a, y, g), run, out);
   return true;
 }
 template bool conv2d_narrow(const Gpu&, const Concat&, ConstTensorRef, const Conv2dGeometry&, ConstTensorRef,
@@ -233,7 +233,7 @@ void conv2d_wgrad_narrow(const Gpu& gpu, const Concat& x, ConstTensorRef dy, con
     using T = decltype(element);
     const bool wide_is_dy = !suits_narrow(x.a, dy, g, dw);
     const ConstTensorRef wide = wide_is_dy ? dy : x.a, narrow = wide_is_dy ? x.a : dy;
-    const Pictures plan = pictures(wide, narrow, g);
+    const Images plan = images(wide, narrow, g);
     const int rows = static_cast<int>(wide.shape[0]) * plan.height;
     launch(wide_is_dy ? conv2d_wgrad_around<true, T> : conv2d_wgrad_around<false, T>,
            {.grid = static_cast<unsigned>(parts),

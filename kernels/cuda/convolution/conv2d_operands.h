@@ -12,7 +12,7 @@
 
 namespace imago::IMAGO_CUDA_NAMESPACE {
 
-/// Patches of a picture [N,H,W,C] in one or two sources: line = pixel (n,i,j) of the filter's output, element
+/// Patches of an image [N,H,W,C] in one or two sources: line = pixel (n,i,j) of the filter's output, element
 /// (r,s,c) = x[n, i * stride - top + r, j * stride - left + s, c], zero outside.
 template <class T>
 struct Patches {
@@ -33,7 +33,7 @@ struct Patches {
   };
 
   __device__ __forceinline__ Line line(int m) const {
-    if (m >= lines) return {0, -(1 << 29), 0};  // outside of every picture
+    if (m >= lines) return {0, -(1 << 29), 0};  // outside of every image
     int n, p, i, j;
     output.split(m, n, p);
     output_width.split(p, i, j);

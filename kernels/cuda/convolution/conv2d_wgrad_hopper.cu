@@ -8,7 +8,7 @@
 // both operands as TMA brings them, channels contiguous and pixels below each other ("MN-major"). The three
 // blocks of columns of a 3x3 filter are its three vertical taps, and they are one box of x with two rows
 // more: the distance from one block of columns to the next, which wgmma's descriptor leaves free, is one row
-// of the picture. So one box feeds three taps, and the instruction is as wide as three separate boxes would
+// of the image. So one box feeds three taps, and the instruction is as wide as three separate boxes would
 // make it. For other filters the blocks are three boxes of channels.
 //
 // dbias is the sum of dy down the pixels. Two warps of the warpgroup that has only one thread busy, the one that

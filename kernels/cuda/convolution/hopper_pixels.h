@@ -22,24 +22,24 @@ struct RingPosition {
 
 /// The boxes of pixels that tile an output of [N,H,W], as kernels see them.
 struct PixelBoxes : BoxShape {
-  Divisor across, down;  // boxes across and down one picture
+  Divisor across, down;  // boxes across and down one image
 
   PixelBoxes() = default;
   explicit PixelBoxes(const BoxShape& shape)
       : BoxShape(shape), across(shape.boxes_across), down(shape.boxes_down) {}
 
-  /// First pixel of box i: column w, row h of picture n.
+  /// First pixel of box i: column w, row h of image n.
   __device__ __forceinline__ void origin(int i, int& n, int& h, int& w) const {
     int row;
     across.split(i, row, w);
     down.split(row, n, h);
-    n *= pictures, h <<= log_h, w <<= log_w;
+    n *= images, h <<= log_h, w <<= log_w;
   }
   /// The line of shared memory at which pixel q of the box lies (its halo's first row is line 0 of its
-  /// picture).
+  /// image).
   __device__ __forceinline__ int line(int q) const {
-    const int picture = q >> (log_w + log_h);
-    return q + ((picture * halo) << log_w);
+    const int image = q >> (log_w + log_h);
+    return q + ((image * halo) << log_w);
   }
 };
 
@@ -49,7 +49,7 @@ inline TensorMap pixel_map(ConstTensorRef x, const PixelBoxes& boxes) {
   spec.rank = 4;
   for (int i = 0; i < 4; ++i) spec.extents[i] = static_cast<uint64_t>(x.shape[3 - i]);  // C, W, H, N
   spec.box[0] = kBlock, spec.box[1] = 1u << boxes.log_w;
-  spec.box[2] = static_cast<uint32_t>(boxes.rows()), spec.box[3] = static_cast<uint32_t>(boxes.pictures);
+  spec.box[2] = static_cast<uint32_t>(boxes.rows()), spec.box[3] = static_cast<uint32_t>(boxes.images);
   return make_tensor_map(x.data, spec);
 }
 

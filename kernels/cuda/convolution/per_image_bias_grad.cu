@@ -2,7 +2,7 @@
 //
 // dy [N,P,K] or [N,H,W,K] float32 or bfloat16; dper_image [N,K] as dy.
 //
-// The idea: sums of columns in two steps. A block sums one slab of one picture's pixels for 32 groups of
+// The idea: sums of columns in two steps. A block sums one slab of one image's pixels for 32 groups of
 // eight channels: a warp reads sixteen bytes a lane along the channels, eight warps take every eighth pixel
 // and meet in shared memory. The second kernel adds the slabs in order: no atomics, the same bits every time.
 // (The gradient by the ordinary bias needs no pass over dy: it comes out of conv2d_wgrad.)
@@ -18,7 +18,7 @@ namespace {
 constexpr int kWarps = 8;
 constexpr int kSlabChannels = BiasSlabs::kChannels;  // of a block: 32 lanes x 8
 
-/// partial[n, slab, k] = sum over the slab's pixels. grid: (slabs, groups of 256 channels, pictures).
+/// partial[n, slab, k] = sum over the slab's pixels. grid: (slabs, groups of 256 channels, images).
 template <class T>
 __global__ void __launch_bounds__(32 * kWarps, 4)
     sum_slabs(const T* dy, int pixels, int channels, int slab, bool vector, float* partial) {
@@ -51,7 +51,7 @@ __global__ void __launch_bounds__(32 * kWarps, 4)
   partial[(static_cast<int64_t>(n) * gridDim.x + blockIdx.x) * channels + channel] = total;
 }
 
-/// dper_image[n,k] = scale * sum over the picture's slabs. grid: (K / 256, N).
+/// dper_image[n,k] = scale * sum over the image's slabs. grid: (K / 256, N).
 template <class T>
 __global__ void __launch_bounds__(256)
     sum_images(const float* partial, int slabs, int channels, float scale, T* dper_image) {

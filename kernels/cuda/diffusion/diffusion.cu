@@ -1,9 +1,9 @@
 // The arithmetic of diffusion itself: noise, the forward process (Ho 2020, eq. 4), the loss and the sampler's
 // update.
 //
-// Pictures are small next to activations (3 channels), so these kernels are about launches, not bytes: each
+// Images are small next to activations (3 channels), so these kernels are about launches, not bytes: each
 // is one. One Philox call gives four elements their numbers, so a thread owns a quad of neighbouring elements
-// of one picture; which bits an element gets depends on (seed, stream, id, element) alone, as everywhere
+// of one image; which bits an element gets depends on (seed, stream, id, element) alone, as everywhere
 // (kernels/philox.h). Not measured on a GPU yet.
 #include "kernels/cuda/diffusion/diffusion.h"
 
@@ -15,22 +15,21 @@ namespace {
 
 constexpr int kThreads = 256;
 
-/// Pictures of `elements` elements each, cut into quads that are counted through the batch.
+/// Images of `elements` elements each, cut into quads that are counted through the batch.
 struct Quads {
-  int64_t pictures, elements;
+  int64_t images, elements;
 
-  explicit Quads(const Shape& shape)
-      : pictures(shape[0]), elements(pictures ? shape.numel() / pictures : 0) {}
-  __host__ __device__ int64_t per_picture() const { return (elements + 3) / 4; }
+  explicit Quads(const Shape& shape) : images(shape[0]), elements(images ? shape.numel() / images : 0) {}
+  __host__ __device__ int64_t per_image() const { return (elements + 3) / 4; }
   LaunchConfig config(const Gpu& gpu) const {
-    return {.grid = blocks_for(pictures * per_picture(), kThreads), .block = kThreads, .stream = gpu.stream};
+    return {.grid = blocks_for(images * per_image(), kThreads), .block = kThreads, .stream = gpu.stream};
   }
-  /// f(n, i, lane) for the up to four elements i of the calling thread's quad of picture n.
+  /// f(n, i, lane) for the up to four elements i of the calling thread's quad of image n.
   template <class Begin, class F>
   __device__ __forceinline__ void for_mine(Begin&& begin, F&& f) const {
     const int64_t thread = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
-    if (thread >= pictures * per_picture()) return;
-    const int64_t n = thread / per_picture(), quad = thread % per_picture();
+    if (thread >= images * per_image()) return;
+    const int64_t n = thread / per_image(), quad = thread % per_image();
     begin(n, static_cast<uint32_t>(quad));
     for (int lane = 0; lane < 4 && 4 * quad + lane < elements; ++lane)
       f(n, n * elements + 4 * quad + lane, lane);
@@ -85,7 +84,7 @@ __global__ void __launch_bounds__(kThreads) q_sample_kernel(const Quads quads, c
       });
 }
 
-// ---- loss[n] = weight[n] / M sum (prediction - target)^2: one block a picture, a tree in shared memory ----
+// ---- loss[n] = weight[n] / M sum (prediction - target)^2: one block an image, a tree in shared memory ----
 
 template <class T>
 __global__ void __launch_bounds__(kThreads)
@@ -169,12 +168,12 @@ void q_sample(const Gpu& gpu, ConstTensorRef x0, ConstTensorRef coefficients, co
 
 void mse_loss(const Gpu& gpu, ConstTensorRef prediction, ConstTensorRef target, ConstTensorRef weight,
               TensorRef loss) {
-  const int64_t pictures = prediction.shape[0];
-  if (pictures == 0) return;
+  const int64_t images = prediction.shape[0];
+  if (images == 0) return;
   dispatch_float(prediction.dtype, "mse_loss", [&](auto t) {
     using T = decltype(t);
-    launch(mse_loss_kernel<T>, {.grid = blocks_for(pictures, 1), .block = kThreads, .stream = gpu.stream},
-           prediction.as<T>(), target.as<float>(), weight.as<float>(), prediction.numel() / pictures,
+    launch(mse_loss_kernel<T>, {.grid = blocks_for(images, 1), .block = kThreads, .stream = gpu.stream},
+           prediction.as<T>(), target.as<float>(), weight.as<float>(), prediction.numel() / images,
            loss.as<float>());
   });
 }

@@ -1,5 +1,5 @@
 // GroupNorm forward (Wu & He 2018), with SiLU and scale-shift fused:
-//   xhat = (x - mean) / sqrt(var + eps) over a picture's pixels and the C/G channels of a group,
+//   xhat = (x - mean) / sqrt(var + eps) over an image's pixels and the C/G channels of a group,
 //   y = activation((xhat gamma + beta) (1 + scale) + shift).
 //
 // x [N,P,C] in one or two sources, y [N,P,C], gamma and beta [C] float32, scale_shift [N,2C], statistics
@@ -8,7 +8,7 @@
 // The idea: a block that holds all pixels of its groups reads them three times, for the mean, for the
 // variance around that mean, and to normalise; only the first time comes from memory, the slab (1024 pixels
 // of 64 bytes: 64 KiB) stays in L1/L2 meanwhile. The two-pass variance is exact where the mean is large;
-// E[x^2] - E[x]^2 is not. Where pictures are few and large, blocks take chunks of the pixels, leave (mean,
+// E[x^2] - E[x]^2 is not. Where images are few and large, blocks take chunks of the pixels, leave (mean,
 // M2) of their chunk behind, and a second launch merges these (Chan, Golub & LeVeque 1983) and normalises.
 //
 // Cost: reads x once and writes y once (twice x with chunks): at 32x32x128, N = 128, bfloat16: 67 MB, 22 us
@@ -42,7 +42,7 @@ __device__ __forceinline__ void chunk_moments(const Forward<T>& f, const Place& 
   const Slabs& s = f.s;
   const int thread = static_cast<int>(threadIdx.x),
             groups = (at.end_channel - at.first_channel) / s.per_group;
-  const int64_t picture = static_cast<int64_t>(at.picture) * s.pixels;
+  const int64_t image = static_cast<int64_t>(at.image) * s.pixels;
   const auto sum_groups = [&](float* out, float factor) {
     for (int g = thread; g < groups; g += kSlabThreads) {
       float sum = 0.0f;
@@ -53,7 +53,7 @@ __device__ __forceinline__ void chunk_moments(const Forward<T>& f, const Place& 
   };
 
   sum_over_pixels<kWidth, 1>(s, at, tree, {total}, [&](int c) {
-    return [x = f.x.column(picture, c)](int p, float(&sum)[1][kWidth]) {
+    return [x = f.x.column(image, c)](int p, float(&sum)[1][kWidth]) {
       float v[kWidth];
       load_width<kWidth>(x.at(p), v);
 #pragma unroll
@@ -66,7 +66,7 @@ __device__ __forceinline__ void chunk_moments(const Forward<T>& f, const Place& 
   sum_over_pixels<kWidth, 1>(s, at, tree, {total}, [&](int c) {
     float center[kWidth];
     for (int e = 0; e < kWidth; ++e) center[e] = mean[(c + e - at.first_channel) / s.per_group];
-    return [x = f.x.column(picture, c), center](int p, float(&sum)[1][kWidth]) {
+    return [x = f.x.column(image, c), center](int p, float(&sum)[1][kWidth]) {
       float v[kWidth];
       load_width<kWidth>(x.at(p), v);
 #pragma unroll
@@ -81,7 +81,7 @@ template <int kWidth, class T>
 __device__ __forceinline__ void normalise(const Forward<T>& f, const Place& at, const float* mean,
                                           const float* rstd) {
   const Slabs& s = f.s;
-  const int64_t picture = static_cast<int64_t>(at.picture) * s.pixels;
+  const int64_t image = static_cast<int64_t>(at.image) * s.pixels;
   for (int c = at.first_channel + at.column * kWidth; c < at.end_channel; c += s.columns * kWidth) {
     float center[kWidth], factor[kWidth], offset[kWidth];  // h = (x - center) factor + offset
     for (int e = 0; e < kWidth; ++e) {
@@ -90,14 +90,14 @@ __device__ __forceinline__ void normalise(const Forward<T>& f, const Place& at, 
       factor[e] = rstd[g] * f.gamma[c + e];
       offset[e] = f.beta[c + e];
       if (f.scale_shift) {
-        const T* row = f.scale_shift + static_cast<int64_t>(at.picture) * 2 * s.channels;
+        const T* row = f.scale_shift + static_cast<int64_t>(at.image) * 2 * s.channels;
         const float scale = 1.0f + to_float(row[c + e]);
         factor[e] *= scale;
         offset[e] = offset[e] * scale + to_float(row[s.channels + c + e]);
       }
     }
-    const Column<const T> x = f.x.column(picture, c);
-    const Column<T> y{f.y + picture * s.channels + c, s.channels};
+    const Column<const T> x = f.x.column(image, c);
+    const Column<T> y{f.y + image * s.channels + c, s.channels};
     for (int p = at.first_pixel + at.row; p < at.end_pixel; p += s.rows) {
       float v[kWidth];
       load_width<kWidth>(x.at(p), v);
@@ -128,13 +128,12 @@ __global__ void __launch_bounds__(kSlabThreads) group_norm_kernel(const Forward<
     if constexpr (kWhole) {
       m2[g] =
           1.0f / sqrtf(m2[g] / (static_cast<float>(f.s.pixels) * static_cast<float>(f.s.per_group)) + f.eps);
-      float* const out = f.statistics + (at.picture * all + first + g) * 2;
+      float* const out = f.statistics + (at.image * all + first + g) * 2;
       out[0] = mean[g];
       out[1] = m2[g];
     } else {
       float* const out =
-          f.partials +
-          ((static_cast<int64_t>(at.picture) * f.s.chunks + at.chunk_index) * all + first + g) * 2;
+          f.partials + ((static_cast<int64_t>(at.image) * f.s.chunks + at.chunk_index) * all + first + g) * 2;
       out[0] = mean[g];
       out[1] = m2[g];
     }
@@ -158,7 +157,7 @@ __global__ void __launch_bounds__(kSlabThreads) group_norm_apply_kernel(const Fo
     float count = 0.0f, average = 0.0f, m2 = 0.0f;
     for (int k = 0; k < f.s.chunks; ++k) {
       const float* part =
-          f.partials + ((static_cast<int64_t>(at.picture) * f.s.chunks + k) * all + first + g) * 2;
+          f.partials + ((static_cast<int64_t>(at.image) * f.s.chunks + k) * all + first + g) * 2;
       const float more =
           static_cast<float>(min(f.s.chunk, f.s.pixels - k * f.s.chunk)) * static_cast<float>(f.s.per_group);
       const float share = more / (count + more), distance = part[0] - average;
@@ -169,7 +168,7 @@ __global__ void __launch_bounds__(kSlabThreads) group_norm_apply_kernel(const Fo
     mean[g] = average;
     rstd[g] = 1.0f / sqrtf(m2 / count + f.eps);
     if (at.chunk_index == 0) {
-      float* const out = f.statistics + (at.picture * all + first + g) * 2;
+      float* const out = f.statistics + (at.image * all + first + g) * 2;
       out[0] = mean[g];
       out[1] = rstd[g];
     }
@@ -179,15 +178,15 @@ __global__ void __launch_bounds__(kSlabThreads) group_norm_apply_kernel(const Fo
 }
 
 template <int kWidth, class T>
-void launch_forward(const Gpu& gpu, const Forward<T>& f, int64_t pictures) {
+void launch_forward(const Gpu& gpu, const Forward<T>& f, int64_t images) {
   const int groups = f.s.groups_per_slab();
   const size_t moments_floats = static_cast<size_t>(kWidth * kSlabThreads + f.s.slab + 2 * groups);
   if (f.s.chunks == 1) {
-    launch(group_norm_kernel<kWidth, true, T>, slab_config(gpu, f.s, pictures, moments_floats), f);
+    launch(group_norm_kernel<kWidth, true, T>, slab_config(gpu, f.s, images, moments_floats), f);
     return;
   }
-  launch(group_norm_kernel<kWidth, false, T>, slab_config(gpu, f.s, pictures, moments_floats), f);
-  launch(group_norm_apply_kernel<kWidth, T>, slab_config(gpu, f.s, pictures, static_cast<size_t>(2 * groups)),
+  launch(group_norm_kernel<kWidth, false, T>, slab_config(gpu, f.s, images, moments_floats), f);
+  launch(group_norm_apply_kernel<kWidth, T>, slab_config(gpu, f.s, images, static_cast<size_t>(2 * groups)),
          f);
 }
 
@@ -199,12 +198,12 @@ void group_norm(const Gpu& gpu, const Concat& x, ConstTensorRef gamma, ConstTens
   if (y.numel() == 0) return;
   const bool eights = in_eights(x) && aligned16(y.data);
   const int width = eights ? 8 : 1;
-  const int64_t pictures = y.shape[0], second_source = x.channels() - x.a.shape[-1];
+  const int64_t images = y.shape[0], second_source = x.channels() - x.a.shape[-1];
   const auto candidates = [&] {
     return group_norm_candidates(gpu, x.a.shape, second_source, config.groups, width);
   };
   const auto bytes = [&](Choice c, Purpose) {
-    return c.parts > 1 ? static_cast<size_t>(pictures) * c.parts * config.groups * 2 * sizeof(float) : 0;
+    return c.parts > 1 ? static_cast<size_t>(images) * c.parts * config.groups * 2 * sizeof(float) : 0;
   };
   dispatch_float(y.dtype, "group_norm", [&](auto t) {
     using T = decltype(t);
@@ -219,7 +218,7 @@ void group_norm(const Gpu& gpu, const Concat& x, ConstTensorRef gamma, ConstTens
                          static_cast<float*>(partials),
                          config.eps,
                          config.activation == Activation::kSilu};
-      eights ? launch_forward<8>(gpu, f, pictures) : launch_forward<1>(gpu, f, pictures);
+      eights ? launch_forward<8>(gpu, f, images) : launch_forward<1>(gpu, f, images);
     };
     run_fastest(gpu, group_norm_key(TunedOp::kGroupNorm, x, config, scale_shift, eights), workspace,
                 candidates, bytes, run);

@@ -1,5 +1,5 @@
 // GroupNorm backward, for the fused forward of group_norm.cu. With u = xhat gamma + beta, h = u (1 + scale) +
-// shift and dh = dy activation'(h), everything follows from two sums per picture and channel,
+// shift and dh = dy activation'(h), everything follows from two sums per image and channel,
 //   A[n,c] = sum_p dh,   B[n,c] = sum_p dh xhat:
 //   dshift = A, dscale = gamma B + beta A, dbeta += sum_n (1 + scale) A, dgamma += sum_n (1 + scale) B, and
 //   with S = sum over a group's channels of gamma (1 + scale) A, Q the same of B, M elements a group:
@@ -9,8 +9,8 @@
 //
 // The idea: as forward, a block that holds all pixels of its groups reads x and dy twice, the second time
 // from L1/L2, and recomputes xhat and dh instead of storing them. With chunks, a first launch leaves the
-// chunks' sums behind and a second adds them up, in order. A last small launch adds over the pictures: 32
-// rows of threads take every 32nd picture and meet in shared memory, in order: no atomics.
+// chunks' sums behind and a second adds them up, in order. A last small launch adds over the images: 32
+// rows of threads take every 32nd image and meet in shared memory, in order: no atomics.
 //
 // Cost: reads x, dy and so_far once, writes dx once: at 32x32x128, N = 128, bfloat16 101 MB, 34 us at 3 TB/s
 // (without so_far). The last launch: four loads from L2 one after the other, and a start, about 2 us.
@@ -36,25 +36,25 @@ struct Backward {
   bool silu;
 };
 
-/// What a thread knows of its kWidth channels of one picture, and dh and xhat of their elements.
+/// What a thread knows of its kWidth channels of one image, and dh and xhat of their elements.
 template <int kWidth, class T>
 struct Channels {
   Column<const T> x, dy;
   float mean[kWidth], rstd[kWidth];
   float gain[kWidth], offset[kWidth];  // h = xhat gain + offset: gamma (1 + scale), beta (1 + scale) + shift
 
-  __device__ __forceinline__ Channels(const Backward<T>& b, int picture, int c)
-      : x(b.x.column(static_cast<int64_t>(picture) * b.s.pixels, c)),
-        dy{b.dy + static_cast<int64_t>(picture) * b.s.pixels * b.s.channels + c, b.s.channels} {
+  __device__ __forceinline__ Channels(const Backward<T>& b, int image, int c)
+      : x(b.x.column(static_cast<int64_t>(image) * b.s.pixels, c)),
+        dy{b.dy + static_cast<int64_t>(image) * b.s.pixels * b.s.channels + c, b.s.channels} {
     const int64_t groups = b.s.channels / b.s.per_group;
     for (int e = 0; e < kWidth; ++e) {
-      const float* moments = b.statistics + (picture * groups + (c + e) / b.s.per_group) * 2;
+      const float* moments = b.statistics + (image * groups + (c + e) / b.s.per_group) * 2;
       mean[e] = moments[0];
       rstd[e] = moments[1];
       gain[e] = b.gamma[c + e];
       offset[e] = b.beta[c + e];
       if (b.scale_shift) {
-        const T* row = b.scale_shift + static_cast<int64_t>(picture) * 2 * b.s.channels;
+        const T* row = b.scale_shift + static_cast<int64_t>(image) * 2 * b.s.channels;
         const float scale = 1.0f + to_float(row[c + e]);
         gain[e] *= scale;
         offset[e] = offset[e] * scale + to_float(row[b.s.channels + c + e]);
@@ -81,7 +81,7 @@ template <int kWidth, class T>
 __device__ __forceinline__ void chunk_sums(const Backward<T>& b, const Place& at, float* tree, float* sum_a,
                                            float* sum_b) {
   sum_over_pixels<kWidth, 2>(b.s, at, tree, {sum_a, sum_b}, [&](int c) {
-    return [&b, known = Channels<kWidth, T>(b, at.picture, c)](int p, float(&sum)[2][kWidth]) {
+    return [&b, known = Channels<kWidth, T>(b, at.image, c)](int p, float(&sum)[2][kWidth]) {
       float dh[kWidth], xhat[kWidth];
       known.read(p, b.silu, dh, xhat);
 #pragma unroll
@@ -93,7 +93,7 @@ __device__ __forceinline__ void chunk_sums(const Backward<T>& b, const Place& at
   });
 }
 
-/// dx of the slab's chunk, with A and B of its channels over the whole picture in shared memory.
+/// dx of the slab's chunk, with A and B of its channels over the whole image in shared memory.
 template <int kWidth, class T>
 __device__ __forceinline__ void data_gradient(const Backward<T>& b, const Place& at, const float* sum_a,
                                               const float* sum_b, float* mean_s, float* mean_q) {
@@ -104,7 +104,7 @@ __device__ __forceinline__ void data_gradient(const Backward<T>& b, const Place&
     float sum_s = 0.0f, sum_q = 0.0f;
     for (int i = g * s.per_group; i < (g + 1) * s.per_group; ++i) {
       const int c = at.first_channel + i;
-      const T* row = b.scale_shift + static_cast<int64_t>(at.picture) * 2 * s.channels;
+      const T* row = b.scale_shift + static_cast<int64_t>(at.image) * 2 * s.channels;
       const float weight = b.gamma[c] * (b.scale_shift ? 1.0f + to_float(row[c]) : 1.0f);
       sum_s += weight * sum_a[i];
       sum_q += weight * sum_b[i];
@@ -114,8 +114,8 @@ __device__ __forceinline__ void data_gradient(const Backward<T>& b, const Place&
   }
   __syncthreads();
   for (int c = at.first_channel + at.column * kWidth; c < at.end_channel; c += s.columns * kWidth) {
-    const Channels<kWidth, T> known(b, at.picture, c);
-    const int64_t first = static_cast<int64_t>(at.picture) * s.pixels;
+    const Channels<kWidth, T> known(b, at.image, c);
+    const int64_t first = static_cast<int64_t>(at.image) * s.pixels;
     const Column<T> dx = b.dx.column(first, c);
     const bool adds = b.so_far.has(c);
     const Column<const T> so_far = adds ? b.so_far.column(first, c) : Column<const T>{};
@@ -133,7 +133,7 @@ __device__ __forceinline__ void data_gradient(const Backward<T>& b, const Place&
   }
 }
 
-/// The chunk's A and B to memory and, where the chunk is the picture (kWhole), dx as well.
+/// The chunk's A and B to memory and, where the chunk is the image (kWhole), dx as well.
 template <int kWidth, bool kWhole, class T>
 __global__ void __launch_bounds__(kSlabThreads) group_norm_sums_kernel(const Backward<T> b) {
   IMAGO_DYNAMIC_SHARED(shared);
@@ -145,7 +145,7 @@ __global__ void __launch_bounds__(kSlabThreads) group_norm_sums_kernel(const Bac
   const Place at(b.s);
   chunk_sums<kWidth>(b, at, tree, sum_a, sum_b);
   float* const out =
-      b.sums + (static_cast<int64_t>(at.picture) * b.s.chunks + at.chunk_index) * b.s.channels * 2;
+      b.sums + (static_cast<int64_t>(at.image) * b.s.chunks + at.chunk_index) * b.s.channels * 2;
   for (int c = at.first_channel + static_cast<int>(threadIdx.x); c < at.end_channel; c += kSlabThreads) {
     out[2 * c] = sum_a[c - at.first_channel];
     out[2 * c + 1] = sum_b[c - at.first_channel];
@@ -153,7 +153,7 @@ __global__ void __launch_bounds__(kSlabThreads) group_norm_sums_kernel(const Bac
   if constexpr (kWhole) data_gradient<kWidth>(b, at, sum_a, sum_b, mean_s, mean_q);
 }
 
-/// (A, B) of picture n and channel c: the chunks in order.
+/// (A, B) of image n and channel c: the chunks in order.
 __device__ __forceinline__ float2 merged_sums(const Slabs& s, const float* sums, int64_t n, int c) {
   float2 sum = make_float2(0.0f, 0.0f);
   for (int k = 0; k < s.chunks; ++k) {
@@ -173,7 +173,7 @@ __global__ void __launch_bounds__(kSlabThreads) group_norm_dx_kernel(const Backw
   float* const mean_q = mean_s + b.s.slab / b.s.per_group;
   const Place at(b.s);
   for (int c = at.first_channel + static_cast<int>(threadIdx.x); c < at.end_channel; c += kSlabThreads) {
-    const float2 sums = merged_sums(b.s, b.sums, at.picture, c);
+    const float2 sums = merged_sums(b.s, b.sums, at.image, c);
     sum_a[c - at.first_channel] = sums.x;
     sum_b[c - at.first_channel] = sums.y;
   }
@@ -181,11 +181,11 @@ __global__ void __launch_bounds__(kSlabThreads) group_norm_dx_kernel(const Backw
   data_gradient<kWidth>(b, at, sum_a, sum_b, mean_s, mean_q);
 }
 
-/// dgamma, dbeta over the pictures, in a fixed order, and dscale_shift [N,2C] on the way. Any may be null. A
-/// block: 32 channels; every row of its threads sums each kParameterRows-th picture, the first row the rows.
+/// dgamma, dbeta over the images, in a fixed order, and dscale_shift [N,2C] on the way. Any may be null. A
+/// block: 32 channels; every row of its threads sums each kParameterRows-th image, the first row the rows.
 template <class T>
 __global__ void __launch_bounds__(kParameterThreads)
-    group_norm_parameters_kernel(const Backward<T> b, const int pictures, float* dgamma, float* dbeta,
+    group_norm_parameters_kernel(const Backward<T> b, const int images, float* dgamma, float* dbeta,
                                  T* dscale_shift) {
   IMAGO_SHARED(float2, rows, [kParameterRows][kParameterChannels]);  // (dbeta, dgamma)
   const int lane = static_cast<int>(threadIdx.x) % kParameterChannels;
@@ -193,7 +193,7 @@ __global__ void __launch_bounds__(kParameterThreads)
   const int c = static_cast<int>(blockIdx.x) * kParameterChannels + lane;
   const bool inside = c < b.s.channels;
   float2 sum = make_float2(0.0f, 0.0f);
-  for (int64_t n = first; inside && n < pictures; n += kParameterRows) {
+  for (int64_t n = first; inside && n < images; n += kParameterRows) {
     const float2 sums = merged_sums(b.s, b.sums, n, c);
     const int64_t row = n * 2 * b.s.channels;
     const float scale = b.scale_shift ? 1.0f + to_float(b.scale_shift[row + c]) : 1.0f;
@@ -217,15 +217,15 @@ __global__ void __launch_bounds__(kParameterThreads)
 }
 
 template <int kWidth, class T>
-void launch_backward(const Gpu& gpu, const Backward<T>& b, int64_t pictures) {
+void launch_backward(const Gpu& gpu, const Backward<T>& b, int64_t images) {
   const size_t results = static_cast<size_t>(2 * b.s.slab + 2 * b.s.groups_per_slab());
   const LaunchConfig sums =
-      slab_config(gpu, b.s, pictures, static_cast<size_t>(kWidth * kSlabThreads) + results);
+      slab_config(gpu, b.s, images, static_cast<size_t>(kWidth * kSlabThreads) + results);
   if (b.s.chunks == 1) {
     launch(group_norm_sums_kernel<kWidth, true, T>, sums, b);
   } else {
     launch(group_norm_sums_kernel<kWidth, false, T>, sums, b);
-    launch(group_norm_dx_kernel<kWidth, T>, slab_config(gpu, b.s, pictures, results), b);
+    launch(group_norm_dx_kernel<kWidth, T>, slab_config(gpu, b.s, images, results), b);
   }
 }
 
@@ -239,12 +239,12 @@ void group_norm_backward(const Gpu& gpu, ConstTensorRef dy, const Concat& x, Con
   const bool eights = in_eights(x) && in_eights(dx) && aligned16(dy.data) && aligned16(so_far.a.data) &&
                       aligned16(so_far.b.data);
   const int width = eights ? 8 : 1;
-  const int64_t pictures = dy.shape[0], channels = x.channels(), second_source = channels - x.a.shape[-1];
+  const int64_t images = dy.shape[0], channels = x.channels(), second_source = channels - x.a.shape[-1];
   const auto candidates = [&] {
     return group_norm_candidates(gpu, x.a.shape, second_source, config.groups, width);
   };
   const auto bytes = [&](Choice c, Purpose) {
-    return static_cast<size_t>(pictures * c.parts * channels * 2) * sizeof(float);
+    return static_cast<size_t>(images * c.parts * channels * 2) * sizeof(float);
   };
   dispatch_float(dy.dtype, "group_norm_backward", [&](auto t) {
     using T = decltype(t);
@@ -260,13 +260,13 @@ void group_norm_backward(const Gpu& gpu, ConstTensorRef dy, const Concat& x, Con
                           scale_shift.as<T>(),
                           static_cast<float*>(sums),
                           config.activation == Activation::kSilu};
-      eights ? launch_backward<8>(gpu, b, pictures) : launch_backward<1>(gpu, b, pictures);
+      eights ? launch_backward<8>(gpu, b, images) : launch_backward<1>(gpu, b, images);
       const bool adds = purpose == Purpose::kResult;
       launch(group_norm_parameters_kernel<T>,
              {.grid = blocks_for(channels, kParameterChannels),
               .block = kParameterThreads,
               .stream = gpu.stream},
-             b, static_cast<int>(pictures), adds ? dgamma.as<float>() : nullptr,
+             b, static_cast<int>(images), adds ? dgamma.as<float>() : nullptr,
              adds ? dbeta.as<float>() : nullptr, dscale_shift.as<T>());
     };
     const ChoiceKey key =

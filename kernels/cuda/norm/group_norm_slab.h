@@ -15,10 +15,10 @@
 
 namespace imago::IMAGO_CUDA_NAMESPACE {
 
-/// One block for every slab, chunk and picture.
-inline LaunchConfig slab_config(const Gpu& gpu, const Slabs& s, int64_t pictures, size_t shared_floats) {
+/// One block for every slab, chunk and image.
+inline LaunchConfig slab_config(const Gpu& gpu, const Slabs& s, int64_t images, size_t shared_floats) {
   return {.grid = dim3(static_cast<unsigned>(s.slabs()), static_cast<unsigned>(s.chunks),
-                       static_cast<unsigned>(pictures)),
+                       static_cast<unsigned>(images)),
           .block = kSlabThreads,
           .shared_bytes = shared_floats * sizeof(float),
           .stream = gpu.stream};
@@ -27,22 +27,22 @@ inline LaunchConfig slab_config(const Gpu& gpu, const Slabs& s, int64_t pictures
 /// What the choice of slabs and chunks depends on.
 inline ChoiceKey group_norm_key(TunedOp op, const Concat& x, const GroupNormConfig& config,
                                 ConstTensorRef scale_shift, bool eights, int so_far = 0) {
-  const int64_t pictures = x.a.shape[0], channels_a = x.a.shape[-1];
+  const int64_t images = x.a.shape[0], channels_a = x.a.shape[-1];
   return {op,
           x.a.dtype,
-          {pictures, x.a.numel() / (pictures * channels_a), channels_a, x.channels() - channels_a,
-           config.groups, scale_shift ? 1 : 0, eights, so_far}};
+          {images, x.a.numel() / (images * channels_a), channels_a, x.channels() - channels_a, config.groups,
+           scale_shift ? 1 : 0, eights, so_far}};
 }
 
 /// Where the calling thread stands.
 struct Place {
-  int picture, chunk_index;
+  int image, chunk_index;
   int first_channel, end_channel;  // of the slab
   int first_pixel, end_pixel;      // of the chunk
   int column, row;                 // in the block's grid of threads
 
   __device__ explicit Place(const Slabs& s)
-      : picture(static_cast<int>(blockIdx.z)),
+      : image(static_cast<int>(blockIdx.z)),
         chunk_index(static_cast<int>(blockIdx.y)),
         first_channel(static_cast<int>(blockIdx.x) * s.slab),
         end_channel(min(first_channel + s.slab, s.channels)),

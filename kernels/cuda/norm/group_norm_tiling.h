@@ -1,8 +1,8 @@
 // How GroupNorm's kernels share out an NHWC tensor.
 //
-// A group is C/G neighbouring channels of all pixels of a picture: a few bytes a pixel, strided. So a block
+// A group is C/G neighbouring channels of all pixels of an image: a few bytes a pixel, strided. So a block
 // takes a *slab*, several groups side by side (64 bytes a pixel where it can), and a *chunk* of the pixels,
-// all of them if there are enough slabs and pictures to fill the GPU.
+// all of them if there are enough slabs and images to fill the GPU.
 #pragma once
 
 #include <algorithm>
@@ -15,24 +15,24 @@ namespace imago::tiling {
 
 constexpr int kSlabThreads = 256;
 
-/// The parameters' gradients, sums over pictures: a block's threads stand in rows of 32 channels.
+/// The parameters' gradients, sums over images: a block's threads stand in rows of 32 channels.
 constexpr int kParameterChannels = 32, kParameterRows = 32;
 constexpr int kParameterThreads = kParameterChannels * kParameterRows;
 
-/// The geometry, the same for all blocks of a launch. Grid: x = slabs, y = chunks, z = pictures.
+/// The geometry, the same for all blocks of a launch. Grid: x = slabs, y = chunks, z = images.
 struct Slabs {
   int channels_a, channels_b;  // of the two sources
   int channels, per_group;     // C, C/G
   int slab;                    // channels of a slab: whole groups; a multiple of the width
   int columns, rows;           // of the block's threads; powers of two
-  int pixels, chunk;           // of a picture; of a block
+  int pixels, chunk;           // of an image; of a block
   int chunks;
 
   /// x: the first source [N,...,C]; width: channels of one access. In slabs of kSlab32 or kSlab64, of
   /// `choice.parts` chunks.
   Slabs(const Shape& x, int64_t second_source, int groups, int width, Choice choice) {
-    const int64_t pictures = x[0], p = pictures ? x.numel() / (pictures * x[-1]) : 0;
-    check(p < (int64_t{1} << 31) && pictures <= 65535, "group_norm: ", x.to_string(),
+    const int64_t images = x[0], p = images ? x.numel() / (images * x[-1]) : 0;
+    check(p < (int64_t{1} << 31) && images <= 65535, "group_norm: ", x.to_string(),
           " is more than a launch can hold");
     channels_a = static_cast<int>(x[-1]);
     channels_b = static_cast<int>(second_source);
@@ -54,10 +54,10 @@ struct Slabs {
       : Slabs(x, second_source, groups, width, {Kernel::kSlab32}) {
     *this = Slabs(x, second_source, groups, width, {Kernel::kSlab32, chunks_for(gpu, 2, x[0])});
   }
-  /// Chunks that give every multiprocessor so many blocks: only where pictures and slabs leave it with less,
+  /// Chunks that give every multiprocessor so many blocks: only where images and slabs leave it with less,
   /// and a chunk keeps every thread busy for a while.
-  int chunks_for(const GpuLimits& gpu, int blocks, int64_t pictures) const {
-    const int64_t there = std::max<int64_t>(1, pictures * slabs());
+  int chunks_for(const GpuLimits& gpu, int blocks, int64_t images) const {
+    const int64_t there = std::max<int64_t>(1, images * slabs());
     return static_cast<int>(
         std::clamp<int64_t>(blocks * gpu.sms / there, 1, std::max(1, pixels / (8 * rows))));
   }

@@ -47,16 +47,16 @@ struct SiluBackward {  // dy s (1 + x (1 - s))
 };
 
 // ---- dropout: y = keep ? x / (1 - p) : 0, keep = uniform(key, element) >= p ----
-// One Philox call gives four elements their numbers: a thread owns a quad. blockIdx.y is not the picture,
-// since a grid has only 65535 of them: quads of all pictures are counted through.
+// One Philox call gives four elements their numbers: a thread owns a quad. blockIdx.y is not the image,
+// since a grid has only 65535 of them: quads of all images are counted through.
 
 template <class T>
 __global__ void __launch_bounds__(256)
-    dropout_kernel(const T* x, T* y, const int64_t* ids, const int64_t pictures, const int64_t elements,
+    dropout_kernel(const T* x, T* y, const int64_t* ids, const int64_t images, const int64_t elements,
                    const float p, const float scale, const uint64_t seed, const uint32_t stream) {
   const int64_t quads = (elements + 3) / 4,
                 thread = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
-  if (thread >= pictures * quads) return;
+  if (thread >= images * quads) return;
   const int64_t n = thread / quads, quad = thread % quads;
   const FloatQuad u = uniform_quad(seed, stream, ids[n], static_cast<uint32_t>(quad));
   for (int lane = 0; lane < 4 && 4 * quad + lane < elements; ++lane) {
@@ -121,13 +121,13 @@ void silu_backward(const Gpu& gpu, ConstTensorRef dy, ConstTensorRef x, TensorRe
 }
 
 void dropout(const Gpu& gpu, ConstTensorRef x, float p, const RandomKey& key, TensorRef y) {
-  const int64_t pictures = x.shape[0], elements = pictures ? x.numel() / pictures : 0;
+  const int64_t images = x.shape[0], elements = images ? x.numel() / images : 0;
   if (elements == 0) return;
   const LaunchConfig config{
-      .grid = blocks_for(pictures * ((elements + 3) / 4), 256), .block = 256, .stream = gpu.stream};
+      .grid = blocks_for(images * ((elements + 3) / 4), 256), .block = 256, .stream = gpu.stream};
   dispatch_float(x.dtype, "dropout", [&](auto t) {
     using T = decltype(t);
-    launch(dropout_kernel<T>, config, x.as<T>(), y.as<T>(), key.ids.as<int64_t>(), pictures, elements, p,
+    launch(dropout_kernel<T>, config, x.as<T>(), y.as<T>(), key.ids.as<int64_t>(), images, elements, p,
            1.0f / (1.0f - p), key.seed, key.stream);
   });
 }

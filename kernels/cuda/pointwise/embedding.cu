@@ -38,14 +38,14 @@ __global__ void __launch_bounds__(kThreads)
 }
 
 // dtable[index[n]] += dy[n]. A thread owns a column and walks through the batch, so that rows which several
-// pictures share are summed in the order of the batch, without atomics.
+// images share are summed in the order of the batch, without atomics.
 template <class T>
 __global__ void __launch_bounds__(kThreads)
-    embedding_backward_kernel(const T* dy, const int32_t* index, const int pictures, const int width,
+    embedding_backward_kernel(const T* dy, const int32_t* index, const int images, const int width,
                               float* dtable) {
   const int e = static_cast<int>(blockIdx.x) * kThreads + static_cast<int>(threadIdx.x);
   if (e >= width) return;
-  for (int n = 0; n < pictures; ++n)
+  for (int n = 0; n < images; ++n)
     dtable[int64_t{index[n]} * width + e] += to_float(dy[int64_t{n} * width + e]);
 }
 

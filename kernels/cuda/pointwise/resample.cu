@@ -1,4 +1,4 @@
-// Resampling by two on NHWC pictures. Two kernels serve four purposes:
+// Resampling by two on NHWC images. Two kernels serve four purposes:
 //   upsample2x  y[n,h,w,c] = scale x[n,h/2,w/2,c]          nearest upsampling; with 1/4 the gradient of
 //   average pooling sum_pool2x  y[n,h,w,c] = scale sum of x's 2x2 block    with 1/4 average pooling; with 1
 //   the gradient of upsampling
@@ -16,7 +16,7 @@ namespace {
 constexpr int kThreads = 256;
 
 /// x [rows / 2, width / 2, C], y [rows, width, C]; kWidth channels a thread. Rows count through the batch: 2H
-/// is even, so row / 2 never crosses from one picture to the next.
+/// is even, so row / 2 never crosses from one image to the next.
 template <class T, int kWidth>
 __global__ void __launch_bounds__(kThreads)
     upsample_kernel(const T* x, T* y, const int width, const int channels, const float scale,

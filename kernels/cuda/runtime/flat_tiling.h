@@ -13,11 +13,11 @@ constexpr int kUpdateElements = 4;  // of a thread in adamw: more would spill re
 constexpr int kEmbeddingThreads = 128;
 constexpr int kNormPieces = 1024;  // blocks of the gradient norm: a few waves on any GPU
 
-/// per_image_bias_grad: a block sums one slab of one picture's pixels for 256 channels.
+/// per_image_bias_grad: a block sums one slab of one image's pixels for 256 channels.
 struct BiasSlabs {
   static constexpr int kChannels = 256;
   int64_t groups;       // of 256 channels
-  int64_t slabs, slab;  // a picture; pixels of each
+  int64_t slabs, slab;  // an image; pixels of each
 
   /// Four blocks a multiprocessor, at least 64 pixels each.
   BiasSlabs(const GpuLimits& gpu, int64_t images, int64_t pixels, int64_t channels)

@@ -20,7 +20,7 @@ class StagedUpload {
   void operator()(cudaStream_t stream, void* device, const void* host, size_t bytes);
 
  private:
-  static constexpr size_t kChunk = 16 << 20;  // bytes, at most: 64 pictures of 3 x 256 x 256
+  static constexpr size_t kChunk = 16 << 20;  // bytes, at most: 64 images of 3 x 256 x 256
   struct Slot {
     void* pinned = nullptr;
     size_t capacity = 0;           // bytes; grows to what is asked

@@ -33,15 +33,15 @@ struct Readers {
   }
 };
 
-const Shape kPicture{1, 3, 2, 4};
+const Shape kImage{1, 3, 2, 4};
 
 Tensor ones() {
-  return from_vector(std::vector<double>(24, 1), kPicture, Device::kReference);
+  return from_vector(std::vector<double>(24, 1), kImage, Device::kReference);
 }
 
 TEST(GradientSums, EveryReaderContinuesWhatTheOthersLeft) {
   const Readers r;
-  const Tensor x = random_leaf(kPicture, 1);
+  const Tensor x = random_leaf(kImage, 1);
   const auto sum = [&](const Tensor& h) {  // each operation has others before and behind it
     return add(add(add(r.conv(h), r.norm(h)), add(r.rows(h), r.conv(h, h))), add(r.norm(h), silu(h)));
   };
@@ -51,7 +51,7 @@ TEST(GradientSums, EveryReaderContinuesWhatTheOthersLeft) {
 
 TEST(GradientSums, TwoSourcesOfWhichOneOrBothHaveASum) {
   const Readers r;
-  const Tensor a = random_leaf(kPicture, 1), b = random_leaf(kPicture, 2);
+  const Tensor a = random_leaf(kImage, 1), b = random_leaf(kImage, 2);
   check_gradients(
       [&] {
         const Tensor u = silu(a), v = silu(b);
@@ -68,7 +68,7 @@ TEST(GradientSums, TwoSourcesOfWhichOneOrBothHaveASum) {
 
 TEST(GradientSums, OneTensorAsSeveralInputsOfOneOperation) {
   const Readers r;
-  const Tensor x = random_leaf(kPicture, 1);
+  const Tensor x = random_leaf(kImage, 1);
   check_gradients(
       [&] {
         const Tensor h = silu(x);
@@ -80,7 +80,7 @@ TEST(GradientSums, OneTensorAsSeveralInputsOfOneOperation) {
 
 TEST(GradientSums, AreNotWrittenIntoGradientsThatOthersHold) {
   const Readers r;
-  const Tensor a = random_leaf(kPicture, 1), b = random_leaf(kPicture, 2);
+  const Tensor a = random_leaf(kImage, 1), b = random_leaf(kImage, 2);
   check_gradients(
       [&] {  // a residual's gradient is dy itself, which add() hands on as well
         const Tensor u = silu(a), v = silu(b);
@@ -91,13 +91,13 @@ TEST(GradientSums, AreNotWrittenIntoGradientsThatOthersHold) {
 
 TEST(GradientSums, LeavesAccumulateOverCalls) {
   const Readers r;
-  const Tensor x = random_leaf(kPicture, 1);
+  const Tensor x = random_leaf(kImage, 1);
   backward(r.conv(x), ones());
   const std::vector<double> once = to_vector<double>(x.grad());
   const Tensor held = x.grad();
   backward(add(r.conv(x), r.norm(x)), ones());
   EXPECT_EQ(to_vector<double>(held), once);
-  const Tensor y = random_leaf(kPicture, 1);  // the same numbers
+  const Tensor y = random_leaf(kImage, 1);  // the same numbers
   backward(r.norm(y), ones());
   const std::vector<double> norm = to_vector<double>(y.grad()), sum = to_vector<double>(x.grad());
   for (size_t i = 0; i < sum.size(); ++i) EXPECT_NEAR(sum[i], 2 * once[i] + norm[i], 1e-12);
@@ -109,7 +109,7 @@ TEST(GradientSums, GoThroughCheckpoints) {
     return add(r.conv(r.norm(in[0]), in[0]), r.conv(in[0], in[1], in[1]));
   };
   const auto gradients = [&](bool checkpoints) {
-    const Tensor x = random_leaf(kPicture, 1), skip = random_leaf(kPicture, 2);
+    const Tensor x = random_leaf(kImage, 1), skip = random_leaf(kImage, 2);
     const Tensor h = silu(x);
     const auto run = [&](const std::vector<Tensor>& in) {
       return checkpoints ? checkpoint(block, in) : block(in);
@@ -122,7 +122,7 @@ TEST(GradientSums, GoThroughCheckpoints) {
   };
   const std::vector<double> kept = gradients(false), again = gradients(true);
   for (size_t i = 0; i < kept.size(); ++i) EXPECT_NEAR(again[i], kept[i], 1e-12 * (1 + std::abs(kept[i])));
-  const Tensor x = random_leaf(kPicture, 1);
+  const Tensor x = random_leaf(kImage, 1);
   check_gradients([&] { return checkpoint(block, {silu(x), silu(x)}); }, {x});
 }
 
@@ -165,7 +165,7 @@ TEST(GradientSums, ANumberThatIsNoneIsSeenFirstInItsLayer) {
     const LayerScope scope(layer);
     return f();
   };
-  const Tensor x = random_leaf(kPicture, 1);
+  const Tensor x = random_leaf(kImage, 1);
   const Tensor h = read(shared, [&] { return silu(x); });
   const Tensor y = read(early, [&] { return r.norm(h); });
   const Tensor z = read(late, [&] { return linear(h, r.matrix, nullptr); });

@@ -4,7 +4,7 @@
 #include <algorithm>
 #include <cstdlib>
 
-#include "tests/support/picture_files.h"
+#include "tests/support/image_files.h"
 #include "tests/support/temp_folder.h"
 
 namespace imago {
@@ -14,18 +14,18 @@ using namespace testing;
 using Bytes = std::vector<uint8_t>;
 
 Bytes pixels_of(const std::string& file) {
-  return decode_picture(file, "test").pixels;
+  return decode_image(file, "test").pixels;
 }
 
 TEST(Decode, GreyPaletteAndColour) {
-  const Picture grey = decode_picture(make_png(2, 8, 0, {"\x01\x80", "\xff\x07"}), "grey");
+  const Image grey = decode_image(make_png(2, 8, 0, {"\x01\x80", "\xff\x07"}), "grey");
   EXPECT_EQ(grey.channels, 1);
   EXPECT_EQ(grey.height, 2);
   EXPECT_EQ(grey.pixels, (Bytes{1, 128, 255, 7}));
   EXPECT_EQ(pixels_of(make_png(8, 1, 0, {"\xa1"})),
             (Bytes{255, 0, 255, 0, 0, 0, 0, 255}));  // black and white
   EXPECT_EQ(pixels_of(make_png(4, 2, 0, {"\x1b"})), (Bytes{0, 85, 170, 255}));
-  const Picture colour = decode_picture(make_png(2, 8, 2, {"abcdef"}), "colour");
+  const Image colour = decode_image(make_png(2, 8, 2, {"abcdef"}), "colour");
   EXPECT_EQ(colour.channels, 3);
   EXPECT_EQ(colour.pixels, (Bytes{'a', 'b', 'c', 'd', 'e', 'f'}));
   const std::string palette = png_chunk("PLTE", std::string("\x0a\x14\x1e\xc8\x00\x64", 6));
@@ -36,8 +36,7 @@ TEST(Decode, TransparencyLiesOverWhite) {  // (c a + 255 (255 - a)) / 255, round
   EXPECT_EQ(
       pixels_of(make_png(3, 8, 6, {std::string("\x64\x0a\xfa\xff\x64\x0a\xfa\x00\x64\x0a\xfa\x80", 12)})),
       (Bytes{100, 10, 250, 255, 255, 255, 177, 132, 252}));
-  const Picture grey =
-      decode_picture(make_png(3, 8, 4, {std::string("\x64\xff\x64\x00\x64\x80", 6)}), "grey");
+  const Image grey = decode_image(make_png(3, 8, 4, {std::string("\x64\xff\x64\x00\x64\x80", 6)}), "grey");
   EXPECT_EQ(grey.channels, 1);
   EXPECT_EQ(grey.pixels, (Bytes{100, 255, 177}));
   const std::string palette = png_chunk("PLTE", std::string("\x0a\x14\x1e\xc8\x00\x64", 6)) +
@@ -61,7 +60,7 @@ void expect_close(const Bytes& got, const Bytes& expected, int tolerance) {
 TEST(Decode, Jpeg) {
   // Quality 95: stb's quantisation steps are at most 12 (luma) and 10 (chroma); errors are half of that.
   const Bytes grey = gradient(16, 24, 1), colour = gradient(16, 24, 3);
-  const Picture decoded = decode_picture(make_jpeg(16, 24, 3, colour), "colour");
+  const Image decoded = decode_image(make_jpeg(16, 24, 3, colour), "colour");
   EXPECT_EQ(decoded.height, 16);
   EXPECT_EQ(decoded.width, 24);
   expect_close(decoded.pixels, colour, 6);
@@ -72,7 +71,7 @@ TEST(Decode, Jpeg) {
   expect_close(one, grey, 6);
 }
 
-// The picture (30 x, 30 y, 15 (x + y)) as Pillow writes it with quality 90, progressive, no subsampling.
+// The image (30 x, 30 y, 15 (x + y)) as Pillow writes it with quality 90, progressive, no subsampling.
 const char kProgressive[] =
     "ffd8ffe000104a46494600010100000100010000ffdb0043000302020302020303030304030304050805050404050a070706"
     "080c0a0c0c0b0a0b0b0d0e12100d0e110e0b0b1016101113141515150c0f171816141812141514ffdb004301030404050405"
@@ -105,7 +104,7 @@ TEST(Decode, ProgressiveJpeg) {
 }
 
 TEST(Decode, ExifOrientation) {
-  // A 2-pixel-high, 3-pixel-wide picture  0 1 2 / 3 4 5  as a PNG, which is exact.
+  // A 2-pixel-high, 3-pixel-wide image  0 1 2 / 3 4 5  as a PNG, which is exact.
   const std::string row0 = "\x10\x20\x30", row1 = "\x40\x50\x60";
   const std::vector<Bytes> expected = {
       {0x10, 0x20, 0x30, 0x40, 0x50, 0x60}, {0x30, 0x20, 0x10, 0x60, 0x50, 0x40},
@@ -113,16 +112,16 @@ TEST(Decode, ExifOrientation) {
       {0x10, 0x40, 0x20, 0x50, 0x30, 0x60}, {0x40, 0x10, 0x50, 0x20, 0x60, 0x30},
       {0x60, 0x30, 0x50, 0x20, 0x40, 0x10}, {0x30, 0x60, 0x20, 0x50, 0x10, 0x40}};
   for (int orientation = 1; orientation <= 8; ++orientation) {
-    const Picture p =
-        decode_picture(make_png(3, 8, 0, {row0, row1}, png_chunk("eXIf", exif_block(orientation))), "exif");
+    const Image p =
+        decode_image(make_png(3, 8, 0, {row0, row1}, png_chunk("eXIf", exif_block(orientation))), "exif");
     EXPECT_EQ(p.height, orientation < 5 ? 2 : 3) << orientation;
     EXPECT_EQ(p.pixels, expected[static_cast<size_t>(orientation - 1)]) << orientation;
   }
   // In a JPEG: the same pixels as without, turned.
   const std::string jpeg = make_jpeg(8, 16, 3, gradient(8, 16, 3));
-  const Picture plain = decode_picture(jpeg, "plain");
+  const Image plain = decode_image(jpeg, "plain");
   for (bool big : {true, false}) {
-    const Picture turned = decode_picture(with_exif(jpeg, exif_block(6, big)), "turned");
+    const Image turned = decode_image(with_exif(jpeg, exif_block(6, big)), "turned");
     ASSERT_EQ(turned.height, 16);
     ASSERT_EQ(turned.width, 8);
     for (int y = 0; y < 16; ++y)
@@ -140,18 +139,18 @@ TEST(Decode, EveryTruncationIsNoticed) {
   TempFolder folder;
   const std::string jpeg = make_jpeg(16, 16, 3, gradient(16, 16, 3));
   for (const std::string& file : {rgb_png(16, 16), jpeg, with_exif(jpeg, exif_block(3))}) {
-    ASSERT_FALSE(decode_picture(file, "whole").pixels.empty());
+    ASSERT_FALSE(decode_image(file, "whole").pixels.empty());
     for (size_t size = 0; size < file.size(); ++size) {
       const std::string cut = file.substr(0, size);
-      expect_bad_input({"cut.jpg: "}, [&] { decode_picture(cut, "cut.jpg"); });
+      expect_bad_input({"cut.jpg: "}, [&] { decode_image(cut, "cut.jpg"); });
       if (size % 16 != 0) continue;
       put(folder / "cut", cut);
-      EXPECT_NE(picture_file_problem(folder / "cut"), "") << size;
+      EXPECT_NE(image_file_problem(folder / "cut"), "") << size;
     }
     put(folder / "whole", file);
-    EXPECT_EQ(picture_file_problem(folder / "whole"), "");
+    EXPECT_EQ(image_file_problem(folder / "whole"), "");
     put(folder / "trailing", file + "something after the end");
-    EXPECT_EQ(picture_file_problem(folder / "trailing"), "");
+    EXPECT_EQ(image_file_problem(folder / "trailing"), "");
     EXPECT_EQ(pixels_of(file + "something after the end"), pixels_of(file));
   }
 }
@@ -159,20 +158,20 @@ TEST(Decode, EveryTruncationIsNoticed) {
 TEST(Decode, Damage) {
   std::string png = rgb_png(16, 16);
   png[png.size() - 30] ^= 1;
-  expect_bad_input({"a.png: corrupt PNG"}, [&] { decode_picture(png, "a.png"); });
-  expect_bad_input({"a.png: empty file"}, [&] { decode_picture("", "a.png"); });
-  expect_bad_input({"a.png: neither PNG nor JPEG"}, [&] { decode_picture("GIF89a.......", "a.png"); });
+  expect_bad_input({"a.png: corrupt PNG"}, [&] { decode_image(png, "a.png"); });
+  expect_bad_input({"a.png: empty file"}, [&] { decode_image("", "a.png"); });
+  expect_bad_input({"a.png: neither PNG nor JPEG"}, [&] { decode_image("GIF89a.......", "a.png"); });
   // Checksums that fit, content that does not: too few rows, an absurd size.
   const std::string good = make_png(2, 8, 0, {"ab", "cd"});
   std::string header = big_endian(2, 4) + big_endian(9, 4) + std::string("\x08\0\0\0\0", 5);
   std::string lying = good.substr(0, 8) + png_chunk("IHDR", header) + good.substr(33);
-  expect_bad_input({"a.png: cannot decode"}, [&] { decode_picture(lying, "a.png"); });
+  expect_bad_input({"a.png: cannot decode"}, [&] { decode_image(lying, "a.png"); });
   header = big_endian(0x7fffffff, 4) + big_endian(0x7fffffff, 4) + std::string("\x10\6\0\0\0", 5);
   lying = good.substr(0, 8) + png_chunk("IHDR", header) + good.substr(33);
-  expect_bad_input({"a.png: cannot decode"}, [&] { decode_picture(lying, "a.png"); });
+  expect_bad_input({"a.png: cannot decode"}, [&] { decode_image(lying, "a.png"); });
   TempFolder folder;
-  expect_bad_input({"cannot read"}, [&] { read_picture(folder / "none.png"); });
-  EXPECT_NE(picture_file_problem(folder / "none.png"), "");
+  expect_bad_input({"cannot read"}, [&] { read_image(folder / "none.png"); });
+  EXPECT_NE(image_file_problem(folder / "none.png"), "");
 }
 
 TEST(Decode, RandomDamageToAJpegIsDecodedOrRefused) {
@@ -184,7 +183,7 @@ TEST(Decode, RandomDamageToAJpegIsDecodedOrRefused) {
     std::string bad = good;
     for (int i = 0; i < 3; ++i) bad[2 + random(bad.size() - 4)] = static_cast<char>(random(256));
     try {
-      const Picture p = decode_picture(bad, "bad.jpg");
+      const Image p = decode_image(bad, "bad.jpg");
       EXPECT_EQ(p.pixels.size(), static_cast<size_t>(p.height) * static_cast<size_t>(p.width * p.channels));
       ++decoded;
     } catch (const Error& e) {

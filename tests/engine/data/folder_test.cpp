@@ -1,8 +1,8 @@
-// Picture folders as people have them: nested, mixed case, labelled, with broken files among good ones.
+// Image folders as people have them: nested, mixed case, labelled, with broken files among good ones.
 #include <algorithm>
 
 #include "engine/data/dataset.h"
-#include "tests/support/picture_files.h"
+#include "tests/support/image_files.h"
 #include "tests/support/temp_folder.h"
 
 namespace imago {
@@ -18,7 +18,7 @@ Names relative_names(const Dataset& set, const fs::path& root) {
   return names;
 }
 
-TEST(PictureFolder, ByteOrderOfPathsWhateverTheCase) {
+TEST(ImageFolder, ByteOrderOfPathsWhateverTheCase) {
   TempFolder folder;
   const std::string png = rgb_png(4, 4), jpeg = make_jpeg(4, 4, 3, gradient(4, 4, 3));
   for (const char* name :
@@ -33,10 +33,10 @@ TEST(PictureFolder, ByteOrderOfPathsWhateverTheCase) {
                    "deep/er/p.png", "z.png", "\u00e9.png"}));
   EXPECT_EQ(set->label(3), -1);  // some lie in no sub-folder: no classes
   EXPECT_TRUE(set->class_names().empty());
-  EXPECT_EQ(set->picture(6).height, 4);
+  EXPECT_EQ(set->image(6).height, 4);
 }
 
-TEST(PictureFolder, SubFoldersAreClasses) {
+TEST(ImageFolder, SubFoldersAreClasses) {
   TempFolder folder;
   for (const char* name : {"dog/1.png", "cat/3.png", "cat/more/2.png", "ant/9.png"})
     put(folder / name, rgb_png(4, 4));
@@ -49,7 +49,7 @@ TEST(PictureFolder, SubFoldersAreClasses) {
   EXPECT_EQ(set->label(3), 2);
 }
 
-TEST(PictureFolder, Splits) {
+TEST(ImageFolder, Splits) {
   TempFolder folder;
   for (const char* name : {"train/dog/1.png", "train/cat/2.png", "test/dog/3.png"})
     put(folder / name, rgb_png(4, 4));
@@ -62,7 +62,7 @@ TEST(PictureFolder, Splits) {
   EXPECT_EQ(open_dataset(folder.path())->class_names(), (Names{"other", "test", "train"}));
 }
 
-TEST(PictureFolder, SymbolicLinksAndLoops) {
+TEST(ImageFolder, SymbolicLinksAndLoops) {
   TempFolder folder, elsewhere;
   put(elsewhere / "linked.png", rgb_png(4, 4));
   put(folder / "a/own.png", rgb_png(4, 4));
@@ -72,7 +72,7 @@ TEST(PictureFolder, SymbolicLinksAndLoops) {
   EXPECT_EQ(open_dataset(folder.path())->size(), 2);
 }
 
-TEST(PictureFolder, BrokenOnesAreNamedAndSkipped) {
+TEST(ImageFolder, BrokenOnesAreNamedAndSkipped) {
   TempFolder folder;
   const std::string jpeg = make_jpeg(32, 32, 3, gradient(32, 32, 3));
   for (int i = 0; i < 5; ++i) put(folder / str("good", i, ".jpg"), jpeg);
@@ -91,20 +91,20 @@ TEST(PictureFolder, BrokenOnesAreNamedAndSkipped) {
   for (int i = 0; i < 30; ++i) put(folder / str("no", i, ".png"), "");
   EXPECT_EQ(open_dataset(folder.path(), options)->size(), 5);
   EXPECT_EQ(warnings.size(), 11u);
-  EXPECT_EQ(warnings.back(), "23 more broken pictures skipped");
+  EXPECT_EQ(warnings.back(), "23 more broken images skipped");
 }
 
-TEST(PictureFolder, NothingToTrainOn) {
+TEST(ImageFolder, NothingToTrainOn) {
   TempFolder folder;
   expect_bad_input({(folder / "none").string() + ": no such folder"}, [&] { open_dataset(folder / "none"); });
-  expect_bad_input({folder.path().string() + ": no pictures (.png .jpg .jpeg)"},
+  expect_bad_input({folder.path().string() + ": no images (.png .jpg .jpeg)"},
                    [&] { open_dataset(folder.path()); });
   put(folder / "a.txt", "x");
   put(folder / "sub/b.webp", "x");
-  expect_bad_input({"no pictures"}, [&] { open_dataset(folder.path()); });
+  expect_bad_input({"no images"}, [&] { open_dataset(folder.path()); });
   expect_bad_input({"a.txt: not a data set"}, [&] { open_dataset(folder / "a.txt"); });
   put(folder / "sub/c.png", "x");
-  expect_bad_input({"every picture", "broken"},
+  expect_bad_input({"every image", "broken"},
                    [&] { open_dataset(folder.path(), {.warn = [](const std::string&) {}}); });
 }
 

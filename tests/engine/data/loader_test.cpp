@@ -6,9 +6,9 @@
 #include <map>
 #include <set>
 
-#include "engine/data/picture_cache.h"
+#include "engine/data/image_cache.h"
 #include "engine/data/resize.h"
-#include "tests/support/picture_files.h"
+#include "tests/support/image_files.h"
 #include "tests/support/temp_folder.h"
 
 namespace imago {
@@ -16,12 +16,12 @@ namespace {
 
 using namespace testing;
 
-// Pictures made on the spot, of different sizes and channels; some of them may be broken.
+// Images made on the spot, of different sizes and channels; some of them may be broken.
 class MadeUp : public Dataset {
  public:
   explicit MadeUp(int64_t size, std::set<int64_t> broken = {}) : size_(size), broken_(std::move(broken)) {}
   int64_t size() const override { return size_; }
-  Picture picture(int64_t i) const override {
+  Image image(int64_t i) const override {
     ++decoded;
     if (broken_.contains(i)) bad_input(name(i), ": broken");
     if (slow) std::this_thread::sleep_for(std::chrono::milliseconds(i % 3));
@@ -58,7 +58,7 @@ void expect_same(const Batch& a, const Batch& b) {
   EXPECT_EQ(a.size, b.size);
   EXPECT_EQ(a.labels, b.labels);
   EXPECT_EQ(a.ids, b.ids);
-  EXPECT_EQ(a.pictures, b.pictures);
+  EXPECT_EQ(a.images, b.images);
   EXPECT_TRUE(a.pixels == b.pixels);
 }
 
@@ -68,7 +68,7 @@ std::vector<Batch> take(BatchLoader& loader, int count) {
   return batches;
 }
 
-TEST(Loader, EveryEpochHoldsEveryPictureOnceInAnotherOrder) {
+TEST(Loader, EveryEpochHoldsEveryImageOnceInAnotherOrder) {
   const auto set = std::make_shared<MadeUp>(23);
   LoaderOptions o = options_8x8(5);
   o.drop_last = false;
@@ -84,8 +84,8 @@ TEST(Loader, EveryEpochHoldsEveryPictureOnceInAnotherOrder) {
       EXPECT_EQ(batch.size, b == 4 ? 3 : 5);
       EXPECT_EQ(batch.pixels.size(), static_cast<size_t>(batch.size * 8 * 8 * 3));
       EXPECT_EQ(batch.pixels_ref().shape, (Shape{batch.size, 8, 8, 3}));
-      for (size_t k = 0; k < batch.pictures.size(); ++k) EXPECT_EQ(batch.labels[k], batch.pictures[k] % 7);
-      order.insert(order.end(), batch.pictures.begin(), batch.pictures.end());
+      for (size_t k = 0; k < batch.images.size(); ++k) EXPECT_EQ(batch.labels[k], batch.images[k] % 7);
+      order.insert(order.end(), batch.images.begin(), batch.images.end());
       ids.insert(ids.end(), batch.ids.begin(), batch.ids.end());
     }
     for (int64_t i = 0; i < 23; ++i) EXPECT_EQ(ids[static_cast<size_t>(i)], epoch * 23 + i);
@@ -97,7 +97,7 @@ TEST(Loader, EveryEpochHoldsEveryPictureOnceInAnotherOrder) {
   EXPECT_EQ(set->decoded, 23);  // once each; the cache does the rest
 }
 
-TEST(Loader, PixelsAreTheConvertedPictures) {
+TEST(Loader, PixelsAreTheConvertedImages) {
   const auto set = std::make_shared<MadeUp>(12);
   for (int channels : {1, 3}) {
     LoaderOptions o = options_8x8(4);
@@ -107,8 +107,8 @@ TEST(Loader, PixelsAreTheConvertedPictures) {
     BatchLoader loader(set, o);
     for (const Batch& batch : take(loader, 3)) {
       for (size_t k = 0; k < 4; ++k) {
-        EXPECT_EQ(batch.pictures[k], batch.index * 4 + static_cast<int64_t>(k));
-        const Picture p = resize_to_cover(with_channels(set->picture(batch.pictures[k]), channels), 8, 8);
+        EXPECT_EQ(batch.images[k], batch.index * 4 + static_cast<int64_t>(k));
+        const Image p = resize_to_cover(with_channels(set->image(batch.images[k]), channels), 8, 8);
         const size_t bytes = static_cast<size_t>(8 * 8 * channels);
         std::vector<uint8_t> expected(bytes);
         copy_window(p, centre_offset(p.height, 8), centre_offset(p.width, 8), 8, 8, false, expected.data());
@@ -119,12 +119,12 @@ TEST(Loader, PixelsAreTheConvertedPictures) {
   }
 }
 
-// A picture whose pixels say where they come from: [12,8,1] covers 8x8 without resizing.
+// An image whose pixels say where they come from: [12,8,1] covers 8x8 without resizing.
 class Ruler : public MadeUp {
  public:
   explicit Ruler(int64_t size) : MadeUp(size) {}
-  Picture picture(int64_t) const override {
-    Picture p{12, 8, 1, {}};
+  Image image(int64_t) const override {
+    Image p{12, 8, 1, {}};
     for (int y = 0; y < 12; ++y)
       for (int x = 0; x < 8; ++x) p.pixels.push_back(static_cast<uint8_t>(16 * y + x));
     return p;
@@ -199,7 +199,7 @@ TEST(Loader, SeedDecidesTheOrder) {
   EXPECT_NE(a, c);
 }
 
-TEST(Loader, ShuffleIsUniform) {  // where each of 5 pictures ends up, over 5000 epochs
+TEST(Loader, ShuffleIsUniform) {  // where each of 5 images ends up, over 5000 epochs
   std::vector<uint32_t> order(5);
   int counts[5][5] = {};
   for (int64_t epoch = 0; epoch < 5000; ++epoch) {
@@ -220,9 +220,9 @@ TEST(Loader, SetSmallerThanABatchGoesRound) {
   for (const Batch& batch : batches) {
     EXPECT_EQ(batch.size, 8);
     std::map<int64_t, int> times;
-    for (int64_t picture : batch.pictures) ++times[picture];
+    for (int64_t image : batch.images) ++times[image];
     EXPECT_EQ(times.size(), 3u);
-    for (const auto& [picture, count] : times) EXPECT_GE(count, 2) << picture;
+    for (const auto& [image, count] : times) EXPECT_GE(count, 2) << image;
   }
   EXPECT_EQ(batches[2].ids[0], 16);
   LoaderOptions o = options_8x8(8);
@@ -259,7 +259,7 @@ TEST(Loader, TheBatchInUseStaysUntouched) {
   }
 }
 
-TEST(Loader, BrokenPicturesAreReplacedByTheNextGoodOne) {
+TEST(Loader, BrokenImagesAreReplacedByTheNextGoodOne) {
   const auto set = std::make_shared<MadeUp>(10, std::set<int64_t>{3, 4, 9});
   for (int workers : {0, 2}) {
     std::vector<std::string> warnings;
@@ -269,11 +269,11 @@ TEST(Loader, BrokenPicturesAreReplacedByTheNextGoodOne) {
     {
       BatchLoader loader(set, o);
       for (int i = 0; i < 3; ++i)
-        EXPECT_EQ(loader.next().pictures, (std::vector<int64_t>{0, 1, 2, 5, 5, 5, 6, 7, 8, 0}));
+        EXPECT_EQ(loader.next().images, (std::vector<int64_t>{0, 1, 2, 5, 5, 5, 6, 7, 8, 0}));
     }
     std::sort(warnings.begin(), warnings.end());
     ASSERT_EQ(warnings.size(), 3u);
-    EXPECT_EQ(warnings[0], "made up 3: broken; the next picture takes its place");
+    EXPECT_EQ(warnings[0], "made up 3: broken; the next image takes its place");
   }
 }
 
@@ -286,14 +286,14 @@ TEST(Loader, ErrorsOfWorkersSurfaceInOrder) {
     for (int i = 0; i < 3; ++i) loader.next();
     for (int i = 0; i < 2; ++i) expect_bad_input({"made up 7: broken"}, [&] { loader.next(); });
     loader.seek(0, 4);
-    EXPECT_EQ(loader.next().pictures[0], 8);
+    EXPECT_EQ(loader.next().images[0], 8);
   }
   BatchLoader hopeless(std::make_shared<MadeUp>(2, std::set<int64_t>{0, 1}), [] {
     LoaderOptions o = options_8x8(2, 1);
     o.warn = [](const std::string&) {};
     return o;
   }());
-  expect_bad_input({"no picture can be decoded"}, [&] { hopeless.next(); });
+  expect_bad_input({"no image can be decoded"}, [&] { hopeless.next(); });
 }
 
 TEST(Loader, StopsCleanlyWhereverItIs) {
@@ -318,15 +318,15 @@ TEST(Loader, ImpossibleOptions) {
   refused([](LoaderOptions& o) { o.num_workers = -1; }, {"threads", "-1"});
 }
 
-TEST(PictureCache, StaysBelowItsLimit) {
+TEST(ImageCache, StaysBelowItsLimit) {
   const auto set = std::make_shared<MadeUp>(100);
-  PictureCache::Options o;
+  ImageCache::Options o;
   o.height = o.width = 8;
   o.max_bytes = 5000;
-  PictureCache cache(set, o);
-  Picture scratch;
+  ImageCache cache(set, o);
+  Image scratch;
   for (int round = 0; round < 2; ++round)
-    for (int64_t i = 0; i < 100; ++i) EXPECT_EQ(cache.get(i, scratch).picture->channels, 3);
+    for (int64_t i = 0; i < 100; ++i) EXPECT_EQ(cache.get(i, scratch).image->channels, 3);
   EXPECT_LE(cache.bytes(), 5000u);
   EXPECT_GT(cache.bytes(), 4000u);
   EXPECT_GT(set->decoded, 100);

@@ -11,7 +11,7 @@ namespace {
 using Bytes = std::vector<uint8_t>;
 
 TEST(Resize, EqualsPillow) {  // Pillow 11.0: Image.fromarray(a).resize((width, height), Image.BILINEAR)
-  Picture a{5, 7, 1, {}};
+  Image a{5, 7, 1, {}};
   for (int y = 0; y < 5; ++y)
     for (int x = 0; x < 7; ++x)
       a.pixels.push_back(static_cast<uint8_t>(37 * x * x + 91 * y * y + 13 * x * y));
@@ -28,7 +28,7 @@ TEST(Resize, EqualsPillow) {  // Pillow 11.0: Image.fromarray(a).resize((width, 
   EXPECT_EQ(resize_bilinear(a, 1, 1).pixels, (Bytes{104}));
   EXPECT_EQ(resize_bilinear(a, 5, 7).pixels, a.pixels);
 
-  Picture b{6, 4, 3, {}};
+  Image b{6, 4, 3, {}};
   for (int y = 0; y < 6; ++y)
     for (int x = 0; x < 4; ++x)
       for (int c = 0; c < 3; ++c)
@@ -37,11 +37,11 @@ TEST(Resize, EqualsPillow) {  // Pillow 11.0: Image.fromarray(a).resize((width, 
             (Bytes{58, 136, 173, 136, 150, 95, 114, 160, 152, 178, 102, 126, 169, 139, 115, 153, 145, 132}));
 }
 
-TEST(Resize, FlatPicturesStayFlat) {
+TEST(Resize, FlatImagesStayFlat) {
   for (uint8_t value : {0, 1, 127, 254, 255}) {
-    const Picture flat{61, 97, 3, Bytes(61 * 97 * 3, value)};
+    const Image flat{61, 97, 3, Bytes(61 * 97 * 3, value)};
     for (const auto& [h, w] : {std::pair{7, 5}, {1, 1}, {200, 300}, {61, 13}, {13, 97}}) {
-      const Picture out = resize_bilinear(flat, h, w);
+      const Image out = resize_bilinear(flat, h, w);
       EXPECT_EQ(out.pixels, Bytes(static_cast<size_t>(h * w * 3), value)) << h << "x" << w;
     }
   }
@@ -49,7 +49,7 @@ TEST(Resize, FlatPicturesStayFlat) {
 
 TEST(Resize, CoversAndKeepsProportions) {
   const auto covered = [](int h, int w, int to_h, int to_w) {
-    const Picture p = resize_to_cover({h, w, 1, Bytes(static_cast<size_t>(h * w))}, to_h, to_w);
+    const Image p = resize_to_cover({h, w, 1, Bytes(static_cast<size_t>(h * w))}, to_h, to_w);
     return std::pair(p.height, p.width);
   };
   EXPECT_EQ(covered(100, 200, 32, 32), std::pair(32, 64));
@@ -74,7 +74,7 @@ TEST(Resize, CentreIsTorchvisions) {  // int(round(spare / 2)), and Python round
 }
 
 TEST(Resize, WindowsAndMirrors) {
-  Picture p{3, 4, 3, Bytes(36)};
+  Image p{3, 4, 3, Bytes(36)};
   for (size_t i = 0; i < 36; ++i) p.pixels[i] = static_cast<uint8_t>(i);
   Bytes out(2 * 2 * 3);
   copy_window(p, 1, 2, 2, 2, false, out.data());
@@ -85,11 +85,11 @@ TEST(Resize, WindowsAndMirrors) {
 }
 
 TEST(Resize, GreyAndColour) {
-  const Picture grey{1, 2, 1, {7, 200}};
+  const Image grey{1, 2, 1, {7, 200}};
   EXPECT_EQ(with_channels(grey, 3).pixels, (Bytes{7, 7, 7, 200, 200, 200}));
   EXPECT_EQ(with_channels(grey, 1).pixels, grey.pixels);
   // Pillow's convert("L"): red 76, green 150 (149.685 rounded), blue 29, white 255
-  const Picture colour{1, 5, 3, {255, 0, 0, 0, 255, 0, 0, 0, 255, 255, 255, 255, 10, 20, 30}};
+  const Image colour{1, 5, 3, {255, 0, 0, 0, 255, 0, 0, 0, 255, 255, 255, 255, 10, 20, 30}};
   EXPECT_EQ(with_channels(colour, 1).pixels, (Bytes{76, 150, 29, 255, 18}));
   for (int v = 0; v < 256; ++v) {
     const uint8_t value = static_cast<uint8_t>(v);

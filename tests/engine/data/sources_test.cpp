@@ -6,7 +6,7 @@
 #include "engine/data/dataset.h"
 #include "engine/data/sources.h"
 #include "engine/io/png.h"
-#include "tests/support/picture_files.h"
+#include "tests/support/image_files.h"
 #include "tests/support/temp_folder.h"
 
 namespace imago {
@@ -31,7 +31,7 @@ std::string counted(size_t n) {
 
 void expect_idx_content(const Dataset& set) {
   ASSERT_EQ(set.size(), 4);
-  const Picture p = set.picture(2);
+  const Image p = set.image(2);
   EXPECT_EQ(p.height, 2);
   EXPECT_EQ(p.width, 3);
   EXPECT_EQ(p.channels, 1);
@@ -59,7 +59,7 @@ TEST(Idx, PlainAndGzip) {
   expect_bad_input({"splits train and test", "val"}, [&] { open_dataset(folder / "gz", {.split = "val"}); });
   expect_bad_input({"none of the split test"}, [&] { open_dataset(folder / "plain", {.split = "test"}); });
   put(folder / "colour/train-images-idx4-ubyte", idx({2, 1, 2, 3}, counted(12)));
-  EXPECT_EQ(open_dataset(folder / "colour/train-images-idx4-ubyte")->picture(1).pixels,
+  EXPECT_EQ(open_dataset(folder / "colour/train-images-idx4-ubyte")->image(1).pixels,
             (Bytes{30, 35, 40, 45, 50, 55}));
 }
 
@@ -69,7 +69,7 @@ TEST(Idx, FashionMnistOfDebian) {
   const auto train = open_dataset(folder);
   EXPECT_EQ(train->size(), 60000);
   EXPECT_EQ(train->class_names().size(), 10u);
-  EXPECT_EQ(train->picture(59999).pixels.size(), 28u * 28);
+  EXPECT_EQ(train->image(59999).pixels.size(), 28u * 28);
   int64_t boots = 0;
   for (int64_t i = 0; i < train->size(); ++i) boots += train->label(i) == 9;
   EXPECT_EQ(boots, 6000);
@@ -112,10 +112,10 @@ TEST(Idx, LyingHeaders) {
   refused(idx({0xffffffff, 0xffffffff, 0xffffffff}, ""), {"absurd size"});
   refused(idx({0xffffffff, 0xffff, 28}, "abc"),
           {"truncated", "3 are there"});  // nothing near 8 TB is allocated
-  refused(idx({3, 1000000, 0}, ""), {"not a set of pictures"});
-  refused(idx({0, 2, 3}, ""), {"not a set of pictures"});
-  refused(idx({6}, "abcdef"), {"not a set of pictures", "[6]"});
-  refused(idx({1, 1, 1, 2}, "ab"), {"not a set of pictures"});
+  refused(idx({3, 1000000, 0}, ""), {"not a set of images"});
+  refused(idx({0, 2, 3}, ""), {"not a set of images"});
+  refused(idx({6}, "abcdef"), {"not a set of images", "[6]"});
+  refused(idx({1, 1, 1, 2}, "ab"), {"not a set of images"});
   put(folder / "train-labels-idx1-ubyte", idx({3}, "abc"));
   refused(idx({2, 1, 1}, "ab"), {"train-labels-idx1-ubyte", "[3]", "[2]"});
 }
@@ -136,7 +136,7 @@ TEST(Cifar10, BinaryBatches) {
     const auto set = open_dataset(path);
     ASSERT_EQ(set->size(), 10);
     EXPECT_EQ(set->label(3), 6);
-    const Picture p = set->picture(3);
+    const Image p = set->image(3);
     EXPECT_EQ(p.channels, 3);
     for (size_t at : {size_t{0}, size_t{37}, size_t{1023}})
       for (size_t c = 0; c < 3; ++c) EXPECT_EQ(p.pixels[at * 3 + c], at % 64 + 64 * c + 6);
@@ -188,7 +188,7 @@ TEST_F(Atlas, Tiles) {
   for (const fs::path& path : {folder_.path(), folder_ / "a.png", folder_ / "a.json"}) {
     const auto set = open_dataset(path);
     ASSERT_EQ(set->size(), 5);
-    const Picture p = set->picture(4);  // row 1, column 1
+    const Image p = set->image(4);  // row 1, column 1
     EXPECT_EQ(p.height, 4);
     EXPECT_EQ(p.width, 4);
     for (size_t y = 0; y < 4; ++y)
@@ -213,7 +213,7 @@ TEST_F(Atlas, DescriptionsThatDoNotFit) {
   refused(R"({"tile": 4, "count": 2, "columns": 3, "labels": [0], "classes": ["a"]})", {"list of 2 numbers"});
   refused(R"({"tile": 4, "count": 2, "columns": 3, "labels": [0, 1], "classes": ["a"]})", {"from 0 to 0"});
   refused(R"({"title": "not an atlas"})", {"not a data set"});
-  describe(R"({"title": "a picture with a note"})");  // an ordinary folder of one picture then
+  describe(R"({"title": "an image with a note"})");  // an ordinary folder of one image then
   EXPECT_EQ(open_dataset(folder_.path())->size(), 1);
 }
 
@@ -221,7 +221,7 @@ TEST_F(Atlas, EmojiOfTheRepository) {
   const fs::path folder = fs::path(IMAGO_SOURCE_DIR) / "data/emoji";
   const auto set = open_dataset(folder);
   EXPECT_GT(set->size(), 3000);
-  const Picture p = set->picture(set->size() - 1);
+  const Image p = set->image(set->size() - 1);
   EXPECT_EQ(p.height, 32);
   EXPECT_EQ(p.width, 32);
   EXPECT_EQ(p.channels, 3);

@@ -48,7 +48,7 @@ TEST(Png, GridPlacesEveryPixel) {
   const int count = 5, height = 3, width = 4, channels = 3, columns = 2, gap = 2;
   auto pixels = noise(static_cast<size_t>(count * height * width * channels));
   for (uint8_t& p : pixels) p = std::min<uint8_t>(p, 254);  // 255 marks the gaps
-  const Picture grid = tile_pictures(pixels, count, height, width, channels, columns, gap);
+  const Image grid = tile_images(pixels, count, height, width, channels, columns, gap);
   ASSERT_EQ(grid.height, 3 * 3 + 2 * 2);
   ASSERT_EQ(grid.width, 2 * 4 + 2);
   size_t inside = 0;
@@ -65,7 +65,7 @@ TEST(Png, GridPlacesEveryPixel) {
     }
   }
   EXPECT_EQ(inside, pixels.size());
-  const Picture one_row = tile_pictures(pixels, count, height, width, channels, 8, gap);
+  const Image one_row = tile_images(pixels, count, height, width, channels, 8, gap);
   EXPECT_EQ(one_row.width, 5 * 4 + 4 * 2);
   EXPECT_EQ(one_row.height, 3);
 }

@@ -97,7 +97,7 @@ TEST(Ops, EmbeddingAddsWhereAnIndexRepeats) {
   check_gradients([&] { return embedding(table, index, DType::kFloat64); }, {table.value});
 }
 
-TEST(Ops, MseLossIsWeightedPerPicture) {
+TEST(Ops, MseLossIsWeightedPerImage) {
   const Tensor prediction = random_leaf({2, 3, 2}, 1), target = random_tensor({2, 3, 2}, 2),
                weight = random_tensor({2}, 3);
   check_gradients([&] { return mse_loss(prediction, target, weight); }, {prediction});

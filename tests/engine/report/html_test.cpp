@@ -1,4 +1,4 @@
-// report.html: the curves say what the rows say, the pictures are the pictures, nothing outside is needed, and
+// report.html: the curves say what the rows say, the images are the images, nothing outside is needed, and
 // no input breaks the page.
 #include "engine/report/html_report.h"
 
@@ -33,13 +33,13 @@ ReportData report_of(int64_t steps) {
   for (int64_t step = 1; step <= steps; ++step) {
     MetricsRow row;
     row.step = step;
-    row.pictures = 16 * step;
+    row.images = 16 * step;
     row.loss = 0.5f + 0.3f * std::sin(static_cast<float>(step));
     row.loss_by_quartile = {0.1f, 0.2f, step % 3 ? 0.3f : kNotMeasured, kNotMeasured};
     row.learning_rate = 1e-4;
     row.grad_norm = 1;
     row.seconds = 0.5;
-    row.pictures_per_second = 32;
+    row.images_per_second = 32;
     data.metrics.push_back(row);
   }
   return data;
@@ -127,7 +127,7 @@ TEST(Report, QuartilesLeaveOutWhatWasNotMeasured) {
 TEST(Report, ALongRunStaysSmall) {
   const std::string html = format_report(report_of(100000));
   for (const char* title :
-       {"Loss", "Loss by timestep", "Learning rate", "Gradient norm", "Pictures per second"}) {
+       {"Loss", "Loss by timestep", "Learning rate", "Gradient norm", "Images per second"}) {
     const ReadChart chart = read_chart(html, title);
     EXPECT_FALSE(chart.paths.empty()) << title;
     for (const Series& path : chart.paths) {
@@ -195,7 +195,7 @@ TEST(Report, OfVeryManyGridsSomeAreShownAndTheLast) {
   EXPECT_NE(html.find("samples at step 333\""), html.npos);
 }
 
-TEST(Report, RefusesWhatIsNoPicture) {
+TEST(Report, RefusesWhatIsNoImage) {
   TempFolder folder;
   put(folder / "grid.png", "GIF89a, not a PNG, and long enough for one");
   ReportData data = report_of(3);
@@ -232,7 +232,7 @@ TEST(Report, OneStepOrConstantOrNonFiniteValuesMakeAPage) {
     row.loss = row.step % 2 ? INFINITY : 0;
     row.learning_rate = 0;
     row.grad_norm = row.step == 5 ? 1e30f : 0;
-    row.pictures_per_second = 0;
+    row.images_per_second = 0;
   }
   for (const ReportData& data : {one, odd}) {
     std::string html = format_report(data);
@@ -249,8 +249,8 @@ TEST(Report, FactsSumUpTheRun) {
   data.total_steps = 1000;
   const std::string html = format_report(data);
   EXPECT_NE(html.find("<dt>Steps</dt><dd>200 <small>of 1,000</small>"), html.npos);
-  EXPECT_NE(html.find("<dt>Pictures seen</dt><dd>3,200<"), html.npos);
-  EXPECT_NE(html.find("<dt>Speed</dt><dd>32 <small>pictures/s</small>"), html.npos);
+  EXPECT_NE(html.find("<dt>Images seen</dt><dd>3,200<"), html.npos);
+  EXPECT_NE(html.find("<dt>Speed</dt><dd>32 <small>images/s</small>"), html.npos);
   EXPECT_NE(html.find("<dt>Training time</dt><dd>1:40<"), html.npos);
 }
 

@@ -29,13 +29,13 @@ MetricsRow row_of(int64_t step) {
   MetricsRow row;
   row.step = step;
   row.epoch = step / 10;
-  row.pictures = 16 * step;
+  row.images = 16 * step;
   row.loss = 1.0f / static_cast<float>(step);
   row.loss_by_quartile = {0.1f, kNotMeasured, 3e-9f, 7};
   row.learning_rate = 1e-4 / static_cast<double>(step);
   row.grad_norm = 0.3f * static_cast<float>(step);
   row.seconds = 0.25;
-  row.pictures_per_second = 64;
+  row.images_per_second = 64;
   return row;
 }
 
@@ -71,7 +71,7 @@ TEST(Metrics, EveryBitSurvives) {
       row.loss = std::bit_cast<float>(static_cast<uint32_t>(random()));  // any bits: tiny, huge, NaN
       row.grad_norm = std::bit_cast<float>(static_cast<uint32_t>(random()));
       row.learning_rate = std::bit_cast<double>(random());
-      row.pictures = static_cast<int64_t>(random() >> 1);
+      row.images = static_cast<int64_t>(random() >> 1);
       writer.write(row);
       written.push_back(row);
     }
@@ -83,7 +83,7 @@ TEST(Metrics, EveryBitSurvives) {
   ASSERT_EQ(read.size(), written.size());
   for (size_t i = 0; i < read.size(); ++i) {
     EXPECT_EQ(read[i].step, written[i].step);
-    EXPECT_EQ(read[i].pictures, written[i].pictures);
+    EXPECT_EQ(read[i].images, written[i].images);
     EXPECT_TRUE(same(written[i].loss, read[i].loss)) << written[i].loss << " " << read[i].loss;
     EXPECT_TRUE(same(written[i].grad_norm, read[i].grad_norm));
     EXPECT_TRUE(same(written[i].learning_rate, read[i].learning_rate));

@@ -95,7 +95,7 @@ class ProgressTest : public ::testing::Test {
     o.clock = [this] { return time; };
     return o;
   }
-  // `n` steps of 1/8 s and 16 pictures.
+  // `n` steps of 1/8 s and 16 images.
   void steps(Progress& progress, int64_t n, double loss = 0.03125) {
     for (int64_t i = 0; i < n; ++i) {
       time += 0.125;
@@ -144,7 +144,7 @@ TEST_F(ProgressTest, OnATerminalOneLineIsRedrawn) {
   EXPECT_EQ(count(sent, "\n"), 0);
   EXPECT_EQ(screen(sent).back(),
             "train  25% ▕████████▌                         ▏   250/1,000"
-            "  loss 0.0312  128 pictures/s  1:34 left");
+            "  loss 0.0312  128 images/s  1:34 left");
 }
 
 TEST_F(ProgressTest, RedrawsAtMostTenTimesASecond) {
@@ -205,8 +205,7 @@ TEST_F(ProgressTest, MessagesStandAboveTheBar) {
   ASSERT_EQ(lines.size(), 3u);
   EXPECT_EQ(lines[0], "wrote checkpoint-8");
   EXPECT_EQ(lines[1].substr(0, 11), "train   1% ");
-  EXPECT_NE(lines[1].find("   16/1,000  loss 0.0312  128 pictures/s  in 0:02"), std::string::npos)
-      << lines[1];
+  EXPECT_NE(lines[1].find("   16/1,000  loss 0.0312  128 images/s  in 0:02"), std::string::npos) << lines[1];
   EXPECT_EQ(lines[2], "");
 }
 
@@ -219,7 +218,7 @@ TEST_F(ProgressTest, ElsewherePlainLinesNowAndThen) {
     steps(progress, 79);
     EXPECT_EQ(pipe->read_all(), "");
     steps(progress, 1);
-    EXPECT_EQ(pipe->read_all(), "train: step 81/4,000 (2%), loss 0.0312, 128 pictures/s, 8:10 left\n");
+    EXPECT_EQ(pipe->read_all(), "train: step 81/4,000 (2%), loss 0.0312, 128 images/s, 8:10 left\n");
     progress.message("a line of its own");
     EXPECT_EQ(pipe->read_all(), "a line of its own\n");
     steps(progress, 3919);
@@ -228,7 +227,7 @@ TEST_F(ProgressTest, ElsewherePlainLinesNowAndThen) {
     EXPECT_EQ(rest.find('\x1b'), rest.npos);
     EXPECT_EQ(rest.find('\r'), rest.npos);
   }
-  EXPECT_EQ(pipe->read_all(), "train: step 4,000/4,000 (100%), loss 0.0312, 128 pictures/s, in 8:20\n");
+  EXPECT_EQ(pipe->read_all(), "train: step 4,000/4,000 (100%), loss 0.0312, 128 images/s, in 8:20\n");
 }
 
 TEST_F(ProgressTest, ADumbTerminalGetsPlainLines) {
@@ -247,8 +246,8 @@ TEST_F(ProgressTest, AResumedRunCountsOnlyWhatItDid) {
   EXPECT_EQ(progress.speed(), 128);
   progress.finish();
   const std::string text = pipe->read_all();
-  EXPECT_NE(text.find("step 3,081/4,000 (77%), loss 0.0312, 128 pictures/s, 1:55 left"), text.npos) << text;
-  EXPECT_NE(text.find("step 3,082/4,000 (77%), loss 0.0312, 128 pictures/s, in 0:10"), text.npos) << text;
+  EXPECT_NE(text.find("step 3,081/4,000 (77%), loss 0.0312, 128 images/s, 1:55 left"), text.npos) << text;
+  EXPECT_NE(text.find("step 3,082/4,000 (77%), loss 0.0312, 128 images/s, in 0:10"), text.npos) << text;
 }
 
 TEST_F(ProgressTest, SpeedFollowsTheLastHalfMinute) {
@@ -296,7 +295,7 @@ TEST_F(ProgressTest, WithoutLossOrTotal) {
   Progress progress(0, 0, o);
   steps(progress, 9, NAN);
   const std::string text = pipe->read_all();
-  EXPECT_NE(text.find("\nsample: step 9, 128 pictures/s\n"), text.npos) << text;
+  EXPECT_NE(text.find("\nsample: step 9, 128 images/s\n"), text.npos) << text;
 }
 
 TEST_F(ProgressTest, ALostTerminalDoesNotStopTheWork) {
@@ -321,12 +320,12 @@ TEST_F(ProgressTest, MessagesFromOtherThreadsStayWhole) {
   o.seconds_between_lines = 0;
   Progress progress(100, 0, o);
   std::thread other([&] {
-    for (int i = 0; i < 100; ++i) progress.message("skipped a broken picture");
+    for (int i = 0; i < 100; ++i) progress.message("skipped a broken image");
   });
   steps(progress, 100);
   other.join();
   const std::vector<std::string> lines = screen(pipe->read_all());
-  EXPECT_EQ(std::count(lines.begin(), lines.end(), "skipped a broken picture"), 100);
+  EXPECT_EQ(std::count(lines.begin(), lines.end(), "skipped a broken image"), 100);
   EXPECT_EQ(lines.size(), 201u);  // 100 messages, 100 steps, and what follows the last newline
 }
 

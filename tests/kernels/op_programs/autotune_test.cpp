@@ -21,8 +21,8 @@ namespace fs = std::filesystem;
 
 constexpr Choice kRule{Kernel::kTile64}, kLarge{Kernel::kTile128}, kSplit{Kernel::kTile64, 4};
 
-ChoiceKey key_of(int64_t pictures) {
-  return {TunedOp::kConv2dWgrad, DType::kBFloat16, {pictures, 8, 8, 64, 0, 64, 3, 3, 1, 1, 1, 8, 8, 3}};
+ChoiceKey key_of(int64_t images) {
+  return {TunedOp::kConv2dWgrad, DType::kBFloat16, {images, 8, 8, 64, 0, 64, 3, 3, 1, 1, 1, 8, 8, 3}};
 }
 const std::string kKeyOfTwo =
     "conv2d_wgrad bfloat16 N=2 H=8 W=8 Ca=64 Cb=0 K=64 R=3 S=3 stride=1 top=1 left=1 Ho=8 Wo=8 vector=3";
@@ -111,7 +111,7 @@ TEST_F(AutotunerTest, TwoProcessesAddToOneFile) {
   choose_from(first, key_of(4));
   runs_ = 0;
   Autotuner third = tuner();
-  for (int pictures : {2, 3, 4}) EXPECT_EQ(choose_from(third, key_of(pictures)), kSplit);
+  for (int images : {2, 3, 4}) EXPECT_EQ(choose_from(third, key_of(images)), kSplit);
   EXPECT_EQ(runs_, 0);
 }
 
@@ -226,7 +226,7 @@ TEST_F(AutotunerTest, NothingIsTimedDuringACapture) {
 
 const GpuLimits kH100{132, 90, 227 << 10}, kA100{108, 80, 163 << 10};
 
-struct Layer {  // 16x16x256 -> 256, 3x3, 128 pictures
+struct Layer {  // 16x16x256 -> 256, 3x3, 128 images
   ConstTensorRef x{nullptr, DType::kBFloat16, {128, 16, 16, 256}}, dy = x;
   ConstTensorRef w{nullptr, DType::kBFloat16, {256, 3, 3, 256}};
   int64_t pixels = 128 * 16 * 16;

@@ -154,9 +154,9 @@ TensorRef Bench::in_place(const std::string& name, const Shape& shape, OperandTy
   return make(name, Role::kInPlace, shape, type, tolerances, draw);
 }
 
-RandomKey Bench::key(int64_t pictures, uint32_t stream) {
+RandomKey Bench::key(int64_t images, uint32_t stream) {
   const auto id = [](int64_t n, double) { return static_cast<double>(n * n * 1000003 + (n % 2 << 40) - 5); };
-  return {0x123456789abcdefu, stream, input("ids", {pictures}, always(DType::kInt64), id)};
+  return {0x123456789abcdefu, stream, input("ids", {images}, always(DType::kInt64), id)};
 }
 
 std::vector<Operand> Bench::collect(const std::string& where) {

@@ -83,7 +83,7 @@ class Bench {
   TensorRef in_place(const std::string& name, const Shape& shape, OperandType type,
                      const Tolerances& tolerances, const Draw& draw = {});
   /// Random numbers' key with ids that are neither consecutive nor small.
-  RandomKey key(int64_t pictures, uint32_t stream = 7);
+  RandomKey key(int64_t images, uint32_t stream = 7);
 
   /// Downloads everything. Reports bytes written outside of outputs as test failures that begin with `where`.
   std::vector<Operand> collect(const std::string& where);

@@ -24,7 +24,7 @@ class PlanBackendTest : public testing::Test {
   NoWorkspace workspace_;
 };
 
-// 3x3, 128 to 128 channels at 32x32, 128 pictures: 2 * 131072 * 128 * 9 * 128 = 38.65 GFLOP.
+// 3x3, 128 to 128 channels at 32x32, 128 images: 2 * 131072 * 128 * 9 * 128 = 38.65 GFLOP.
 TEST_F(PlanBackendTest, Convolution) {
   const DType bf = DType::kBFloat16;
   const TensorRef x = tensor({128, 32, 32, 128}, bf), w = tensor({128, 3, 3, 128}, bf);

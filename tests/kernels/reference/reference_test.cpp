@@ -30,7 +30,7 @@ void expect_near(const Numbers& got, const Numbers& expected, double tolerance =
 }
 
 TEST(Reference, ConvolutionOfACross) {
-  // A 3x3 picture 1..9 under a filter that has its four arms and a centre of its own.
+  // A 3x3 image 1..9 under a filter that has its four arms and a centre of its own.
   Numbers x = {1, 2, 3, 4, 5, 6, 7, 8, 9}, w = {0, 1, 0, 10, 100, 1000, 0, 10000, 0}, y(9);
   reference.conv2d({ref(x, {1, 3, 3, 1})}, ref(w, {1, 3, 3, 1}), Conv2dGeometry::same(3), {},
                    ref(y, {1, 3, 3, 1}), workspace);

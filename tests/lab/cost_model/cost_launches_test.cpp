@@ -89,7 +89,7 @@ TEST(CostLaunches, AreThoseOfTheLaunchersForCifar10OnEveryGpu) {
   for (const char* gpu : {"a100", "4090", "5090"}) launches_of_a_step(gpu, test::cifar10_training(128));
 }
 
-TEST(CostLaunches, OfFewPictures) {  // GroupNorm in chunks, other tiles
+TEST(CostLaunches, OfFewImages) {  // GroupNorm in chunks, other tiles
   launches_of_a_step("h100", test::cifar10_training(3));
 }
 

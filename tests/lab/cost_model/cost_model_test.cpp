@@ -20,7 +20,7 @@ TensorRef tensor(const Shape& shape, DType type = DType::kBFloat16) {
   return {plan_backend().allocate(static_cast<size_t>(shape.numel()) * size_of(type)), type, shape};
 }
 
-/// A 3x3 convolution of N pictures, C to K channels, forward (or another operation of the same tensors).
+/// A 3x3 convolution of N images, C to K channels, forward (or another operation of the same tensors).
 RecordedOperation conv3x3(const char* name, int64_t n, int64_t side, int64_t c, int64_t k) {
   RecordedOperation o;
   o.operation.name = name;
@@ -37,7 +37,7 @@ double relative_error(double value, double expected) {
   return std::abs(value / expected - 1);
 }
 
-// 128 pictures of 32x32: 512 boxes of 8x32 pixels and 2 rows of halo. 18 steps (2 blocks of channels, 9 taps) of
+// 128 images of 32x32: 512 boxes of 8x32 pixels and 2 rows of halo. 18 steps (2 blocks of channels, 9 taps) of
 // 2 * 256 * 128 * 64 FLOP: 1024 cycles each. A step reads 4 pieces of 64 pixels x 4 wgmma of 16 channels x 6 KiB
 // = 96 KiB and receives 16 KiB of filters and a third of 34 * 8 * 128 bytes of pixels.
 TEST(CostModel, ConvolutionAt32x32ByHand) {

@@ -38,12 +38,12 @@ MeasuredTimes profile(const TrainConfig& c) {
   const TrainingLoss loss(c.scheduler, {c.seed, c.compute, c.weighting, c.snr_gamma});
   for (const Tensor& t : {optimizer.first_moment(), optimizer.second_moment()}) backend_of(t).fill(t, 0);
   optimizer.start_ema();
-  const Tensor pictures = zeros({c.batch_size, c.height, c.width, 3}, DType::kUInt8, Device::kCpu);
+  const Tensor images = zeros({c.batch_size, c.height, c.width, 3}, DType::kUInt8, Device::kCpu);
   const Tensor share =
       from_vector(std::vector<float>(static_cast<size_t>(c.batch_size), 0.5f), {c.batch_size}, Device::kCpu);
   register_backend(Device::kCpu, profiler);
   parameters.zero_gradients();
-  backward(loss(model, loss.batch(model.config(), pictures, {0, 1})), share);
+  backward(loss(model, loss.batch(model.config(), images, {0, 1})), share);
   optimizer.step(1e-4);
   register_backend(Device::kCpu, cpu_backend());
   MeasuredTimes times;

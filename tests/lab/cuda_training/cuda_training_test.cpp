@@ -250,7 +250,7 @@ TEST(CudaSampling, EqualsTheCpuFromTheSameNoise) {
   for (const auto kind : {SchedulerConfig::Kind::kDdpm, SchedulerConfig::Kind::kDdim}) {
     SchedulerConfig scheduler = c.scheduler;
     scheduler.kind = kind;
-    const auto pictures = [&](Device device) {
+    const auto images = [&](Device device) {
       UNet unet(c.unet);
       FlatParameters parameters(unet, {.device = device, .gradients = false});
       parameters.initialize(3);
@@ -259,7 +259,7 @@ TEST(CudaSampling, EqualsTheCpuFromTheSameNoise) {
           unet, *make_scheduler(scheduler, 6, kind == SchedulerConfig::Kind::kDdim ? 0.5 : 0), request));
     };
     const int recorded = gpu().recorded, launched = gpu().launched;
-    EXPECT_LE(distance(pictures(kEmulated), pictures(Device::kCpu)), 1e-5);
+    EXPECT_LE(distance(images(kEmulated), images(Device::kCpu)), 1e-5);
     EXPECT_EQ(gpu().recorded - recorded, 2);  // the network, for each of the two batches
     EXPECT_EQ(gpu().launched - launched, 2 * 4);
   }

@@ -1,4 +1,4 @@
-// The programs themselves with --device cuda, on the emulated GPU: from pictures to a model to pictures.
+// The programs themselves with --device cuda, on the emulated GPU: from images to a model to images.
 #include <gtest/gtest.h>
 
 #include <csignal>

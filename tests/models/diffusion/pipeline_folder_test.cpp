@@ -258,10 +258,10 @@ TEST(PipelineFolder, ForDiffusers) {
     ddim.kind = SchedulerConfig::Kind::kDdim;
     const Tensor samples = sample(m.unet, DdimScheduler(ddim, 5), request);
     const std::vector<float> output = nhwc_to_nchw(to_vector<float>(y), nhwc);
-    const std::vector<float> pictures = nhwc_to_nchw(to_vector<float>(samples), nhwc);
+    const std::vector<float> images = nhwc_to_nchw(to_vector<float>(samples), nhwc);
     const NamedTensor tensors[] = {{"noise", {noise.data(), DType::kFloat32, nchw}},
                                    {"output", {output.data(), DType::kFloat32, nchw}},
-                                   {"samples", {pictures.data(), DType::kFloat32, nchw}}};
+                                   {"samples", {images.data(), DType::kFloat32, nchw}}};
     write_safetensors(folder / name / "outputs.safetensors", tensors);
     EXPECT_TRUE(fs::exists(folder / name / "unet" / kWeights));
   }

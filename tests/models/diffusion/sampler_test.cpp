@@ -1,4 +1,4 @@
-// From noise to pictures: equal to diffusers, the same bits in any batch, refused where it makes no sense.
+// From noise to images: equal to diffusers, the same bits in any batch, refused where it makes no sense.
 #include <gtest/gtest.h>
 
 #include "engine/io/safetensors.h"
@@ -52,7 +52,7 @@ TEST_P(SamplerOn, DdimEqualsDiffusers) {
 INSTANTIATE_TEST_SUITE_P(All, SamplerOn, ::testing::Values(Device::kCpu, Device::kReference),
                          [](const auto& info) { return std::string(name_of(info.param)); });
 
-// Picture k of seed s: the same bits alone, in any batch, in any company.
+// Image k of seed s: the same bits alone, in any batch, in any company.
 TEST(Sampler, BatchSizeChangesNoBit) {
   Loaded m(Device::kCpu);
   for (const auto kind : {kDdpm, kDdim}) {

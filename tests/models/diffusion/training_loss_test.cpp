@@ -91,9 +91,9 @@ TEST(TrainingLoss, DoesNotDependOnTheBatch) {
   Model m(Device::kCpu);
   const TrainingLoss loss(SchedulerConfig{}, {.seed = kSeed});
   const std::vector<float> together = to_vector<float>(loss(m.unet, batch(loss, {5, 6, 7}, Device::kCpu)));
-  const Tensor pictures = from_vector(bytes(3), {3, 8, 8, 3}, Device::kCpu);
+  const Tensor images = from_vector(bytes(3), {3, 8, 8, 3}, Device::kCpu);
   for (int n = 0; n < 3; ++n) {
-    const TrainingBatch alone = loss.batch(tiny(), pictures.slice(n * kPixels, {1, 8, 8, 3}), {5 + n});
+    const TrainingBatch alone = loss.batch(tiny(), images.slice(n * kPixels, {1, 8, 8, 3}), {5 + n});
     EXPECT_EQ(to_vector<float>(loss(m.unet, alone)), std::vector<float>{together[n]});
   }
 }

@@ -36,8 +36,8 @@ TEST(TrainerTest, Learns) {
   EXPECT_LT(mean_loss(rows, 250, 50), 0.3);
   for (size_t i = 0; i < rows.size(); ++i) {
     EXPECT_EQ(rows[i].step, static_cast<int64_t>(i) + 1);
-    EXPECT_EQ(rows[i].pictures, rows[i].step * 8);
-    EXPECT_EQ(rows[i].epoch, static_cast<int64_t>(i) / 8);  // 64 pictures in batches of 8
+    EXPECT_EQ(rows[i].images, rows[i].step * 8);
+    EXPECT_EQ(rows[i].epoch, static_cast<int64_t>(i) / 8);  // 64 images in batches of 8
     EXPECT_GT(rows[i].grad_norm, 0);
   }
 }
@@ -49,7 +49,7 @@ TEST(TrainerTest, Bfloat16FollowsFloat32) {
   const auto exact = train(c);
   c.compute = DType::kBFloat16;
   const auto rounded = train(c);
-  // The same pictures, times and noise, so the curves can be compared piece by piece. Over six seeds the pieces were
+  // The same images, times and noise, so the curves can be compared piece by piece. Over six seeds the pieces were
   // within 0.13 % of each other.
   for (size_t first = 0; first < 500; first += 100) {
     const double a = mean_loss(exact, first, 100), b = mean_loss(rounded, first, 100);
@@ -83,7 +83,7 @@ TEST(TrainerTest, AccumulationIsTheLargerBatch) {
   c.gradient_accumulation_steps = 4;
   const auto parts = train(c);
   ASSERT_EQ(parts.size(), 1u);
-  EXPECT_EQ(parts[0].pictures, 8);
+  EXPECT_EQ(parts[0].images, 8);
   EXPECT_NEAR(parts[0].loss, whole[0].loss, 1e-5);  // float32 sums in another order
   EXPECT_NEAR(parts[0].grad_norm, whole[0].grad_norm, 1e-4 * whole[0].grad_norm);
 }
@@ -126,7 +126,7 @@ TEST(TrainerTest, SaysWhereNumbersWentWrong) {
   TrainConfig c = tiny_config(8);
   Trainer trainer(c, std::make_shared<Blobs>());
   for (int i = 0; i < 3; ++i) trainer.step();
-  // One infinite weight: step 4 is the first to see it, in that layer, in every picture of the batch.
+  // One infinite weight: step 4 is the first to see it, in that layer, in every image of the batch.
   const float infinity = std::numeric_limits<float>::infinity();
   const auto& entries = trainer.parameters().entries();
   const auto bad = std::find_if(entries.begin(), entries.end(),
@@ -137,7 +137,7 @@ TEST(TrainerTest, SaysWhereNumbersWentWrong) {
   const std::string expected =
       str("step 4: the loss or its gradient is not finite; the first such value came out of conv2d in layer "
           "mid_block.resnets.0.conv2, at timestep ",
-          loss.timestep_of(3 * 8), " (picture 0 of the batch)");
+          loss.timestep_of(3 * 8), " (image 0 of the batch)");
   EXPECT_EQ(complaint(trainer), expected);
 }
 

@@ -66,10 +66,10 @@ Results run(const Case& c, DType dtype, Device device, bool checkpointing) {
   golden::fill(parameters);
   parameters.zero_gradients();
   model.set_gradient_checkpointing(checkpointing);
-  Tensor x = golden::on_device(golden::pictures("x", c.input), c.input, dtype, device);
+  Tensor x = golden::on_device(golden::images("x", c.input), c.input, dtype, device);
   x.set_requires_grad(true);
   const Tensor y = model.forward(x, c.timesteps(device), c.class_labels(dtype, device));
-  backward(y, golden::on_device(golden::pictures("dy", c.output), c.output, dtype, device));
+  backward(y, golden::on_device(golden::images("dy", c.output), c.output, dtype, device));
 
   Results results = {{"output", in_nchw(y)}, {"grad:x", in_nchw(x.grad())}};
   for (const FlatParameters::Entry& e : parameters.entries())

@@ -32,15 +32,15 @@ struct Model {
   FlatParameters parameters;
 };
 
-Tensor pictures(int64_t n, Device device = Device::kCpu) {
-  return golden::on_device(golden::pictures("x", {n, 8, 8, 3}), {n, 8, 8, 3}, DType::kFloat32, device);
+Tensor images(int64_t n, Device device = Device::kCpu) {
+  return golden::on_device(golden::images("x", {n, 8, 8, 3}), {n, 8, 8, 3}, DType::kFloat32, device);
 }
 
 Tensor times(const UNetConfig& c, std::vector<int> t) {
   return timesteps_tensor(c, t, Device::kCpu);
 }
 
-TEST(UNet, DropoutIsAFunctionOfSeedAndPicture) {
+TEST(UNet, DropoutIsAFunctionOfSeedAndImage) {
   UNetConfig c = tiny();
   c.dropout = 0.5;
   Model m(c);
@@ -51,7 +51,7 @@ TEST(UNet, DropoutIsAFunctionOfSeedAndPicture) {
     const DropoutScope scope(seed, device_ids);
     return to_vector<float>(m.unet.forward(x, times(c, std::vector<int>(ids.size(), 5))));
   };
-  const Tensor x = pictures(2);
+  const Tensor x = images(2);
   const std::vector<float> plain = to_vector<float>(m.unet.forward(x, times(c, {5, 5})));
   const std::vector<float> dropped = run(1, {10, 11}, x);
   EXPECT_NE(dropped, plain);
@@ -74,9 +74,8 @@ TEST(UNet, CheckpointingRepeatsDropout) {
     m.parameters.zero_gradients();
     m.unet.set_gradient_checkpointing(checkpointing);
     const DropoutScope scope(9, ids);
-    const Tensor y = m.unet.forward(pictures(2), times(c, {5, 800}));
-    backward(y,
-             golden::on_device(golden::pictures("dy", y.shape()), y.shape(), DType::kFloat32, Device::kCpu));
+    const Tensor y = m.unet.forward(images(2), times(c, {5, 800}));
+    backward(y, golden::on_device(golden::images("dy", y.shape()), y.shape(), DType::kFloat32, Device::kCpu));
     return to_vector<float>(m.parameters.gradients());
   };
   const std::vector<float> kept = gradients(false), again = gradients(true);
@@ -89,7 +88,7 @@ TEST(UNet, EveryOperationKnowsItsLayer) {
   const OpObserver observer([&](const std::string& layer, const std::string& op, const Tensor&) {
     if (op != "reshape" && op != "cast") layers.insert(layer);
   });
-  m.unet.forward(pictures(1), times(tiny(), {7}));
+  m.unet.forward(images(1), times(tiny(), {7}));
   for (const char* expected : {"conv_in", "time_embedding.linear_1", "down_blocks.0.resnets.0.conv1",
                                "down_blocks.0.downsamplers.0.conv", "down_blocks.1.attentions.0.to_out.0",
                                "mid_block.resnets.1.time_emb_proj", "up_blocks.0.resnets.1.conv_shortcut",
@@ -97,7 +96,7 @@ TEST(UNet, EveryOperationKnowsItsLayer) {
     EXPECT_TRUE(layers.contains(expected)) << expected;
 }
 
-// google/ddpm-cifar10-32 on the device that only counts: 6.1 billion multiply-adds a picture, as is
+// google/ddpm-cifar10-32 on the device that only counts: 6.1 billion multiply-adds an image, as is
 // published; and checkpointing, which pays with a second forward for keeping less.
 TEST(UNet, PlanCountsWorkAndMemory) {
   UNetConfig c;
@@ -141,12 +140,12 @@ TEST(UNet, PlanCountsWorkAndMemory) {
 TEST(UNet, RefusesInputsThatDoNotFit) {
   Model m(tiny());
   const UNetConfig& c = m.unet.config();
-  EXPECT_THROW(m.unet.forward(pictures(2), times(c, {1})), Error);
+  EXPECT_THROW(m.unet.forward(images(2), times(c, {1})), Error);
   const Tensor odd = zeros({1, 7, 8, 3}, DType::kFloat32, Device::kCpu);
   EXPECT_THROW(m.unet.forward(odd, times(c, {1})), Error);
   const Tensor grey = zeros({1, 8, 8, 1}, DType::kFloat32, Device::kCpu);
   EXPECT_THROW(m.unet.forward(grey, times(c, {1})), Error);
-  EXPECT_THROW(m.unet.forward(pictures(1), times(c, {1}), times(c, {1})), Error);  // labels it cannot use
+  EXPECT_THROW(m.unet.forward(images(1), times(c, {1}), times(c, {1})), Error);  // labels it cannot use
   EXPECT_THROW(class_labels_tensor(c, {0}, Device::kCpu), Error);
 }
 
@@ -160,7 +159,7 @@ TEST(UNet, ClassesAndLearnedTimesHaveARange) {
   EXPECT_THROW(class_labels_tensor(c, {-1}, Device::kCpu), Error);
   EXPECT_THROW(timesteps_tensor(c, {10}, Device::kCpu), Error);
   Model m(c);
-  EXPECT_THROW(m.unet.forward(pictures(1), times(c, {1})), Error);  // needs labels
+  EXPECT_THROW(m.unet.forward(images(1), times(c, {1})), Error);  // needs labels
 }
 
 }  // namespace

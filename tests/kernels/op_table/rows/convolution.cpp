@@ -89,9 +89,9 @@ const std::vector<Conv>& convolutions() {
       {"concat, 1x1", 2, 4, 5, 24, 40, 32, 1, 1, kNone, true},
       {"concat, odd", 1, 4, 3, 5, 3, 7, 3, 3, kSame3, true, true, true, 0.5f},
       {"concat, long sum", 1, 4, 4, 72, 56, 24, 3, 3, kSame3},
-      {"many pictures", 17, 4, 4, 16, 0, 16, 3, 3, kSame3, true, true},
+      {"many images", 17, 4, 4, 16, 0, 16, 3, 3, kSame3, true, true},
       {"wide output", 1, 12, 12, 16, 0, 130, 3, 3, kSame3, true},
-      {"large picture", 1, 33, 40, 8, 0, 16, 3, 3, kSame3},
+      {"large image", 1, 33, 40, 8, 0, 16, 3, 3, kSame3},
       // Channels in blocks of 64, as kernels for tensor cores like them.
       {"blocks", 3, 8, 8, 64, 0, 72, 3, 3, kSame3, true, true, true, 0.70710678f},
       {"blocks, concat", 2, 6, 10, 64, 64, 136, 3, 3, kSame3, true},
@@ -185,7 +185,7 @@ Tolerance gradient_tolerance(double length, float scale) {
   return scale * sum_of(length) + roundings(3, kLargest * (std::sqrt(length) + 1));
 }
 
-// A weight is used at every output pixel of every picture, as the bias is. Every convolution with dbias and without;
+// A weight is used at every output pixel of every image, as the bias is. Every convolution with dbias and without;
 // only with it where tests are slow, except for tiny ones.
 OpRow conv2d_wgrad_row() {
   OpRow row{.op = "conv2d_wgrad", .library = true};

@@ -8,7 +8,7 @@ namespace imago::test {
 
 namespace {
 
-// Pictures whose size is a multiple of four (a Philox quad), is not, is one; more pictures than threads.
+// Images whose size is a multiple of four (a Philox quad), is not, is one; more images than threads.
 const std::vector<Shape> kBatches = {{2, 8, 8, 3}, {1, 1},        {3, 5, 7, 3},
                                      {2, 1031},    {40, 2, 3, 1}, {2, 64, 65, 3}};
 
@@ -26,19 +26,19 @@ OpRow normal_row() {
   return row;
 }
 
-// Two products and a sum, of coefficients up to 1 with pictures and noise up to kLargest + 2; a byte's
+// Two products and a sum, of coefficients up to 1 with images and noise up to kLargest + 2; a byte's
 // scaling.
 OpRow q_sample_row() {
   OpRow row{.op = "q_sample"};
   for (const Shape& shape : kBatches) {
-    for (DType pictures : {DType::kUInt8, DType::kFloat32, DType::kBFloat16}) {
-      const bool bytes = pictures == DType::kUInt8;
+    for (DType images : {DType::kUInt8, DType::kFloat32, DType::kBFloat16}) {
+      const bool bytes = images == DType::kUInt8;
       const auto run = [=](Bench& b) {
         const Draw byte = [](int64_t i, double z) {
           return i < 2 ? 255.0 * i : std::clamp(128 + 60 * z, 0.0, 255.0);
         };
         const Draw unit = [](int64_t i, double) { return std::cos(static_cast<double>(i)); };
-        const TensorRef x0 = b.input("x0", shape, Bench::always(pictures), bytes ? byte : Draw());
+        const TensorRef x0 = b.input("x0", shape, Bench::always(images), bytes ? byte : Draw());
         const TensorRef coefficients = b.input("coefficients", {shape[0], 4}, b.vectors(), unit);
         const Tolerance tolerance = roundings(5, kLargest + 2);
         const TensorRef xt = b.output("xt", shape, tolerance);
@@ -46,7 +46,7 @@ OpRow q_sample_row() {
         b.backend().q_sample(x0, coefficients, b.key(shape[0]), xt, target);
       };
       row.cases.push_back(
-          {.name = shape.to_string() + " " + name_of(pictures), .run = run, .small = is_small(shape)});
+          {.name = shape.to_string() + " " + name_of(images), .run = run, .small = is_small(shape)});
     }
   }
   return row;

@@ -23,8 +23,8 @@ struct Norm {
     s.push_back(channels);
     return s;
   }
-  double pixels_a_picture() const { return static_cast<double>(pixels.numel() / n()); }
-  double group_size() const { return pixels_a_picture() * static_cast<double>(c() / groups); }  // elements
+  double pixels_a_image() const { return static_cast<double>(pixels.numel() / n()); }
+  double group_size() const { return pixels_a_image() * static_cast<double>(c() / groups); }  // elements
   GroupNormConfig config() const { return {groups, eps, silu ? Activation::kSilu : Activation::kNone}; }
   std::string name() const {
     return str(what, ": ", pixels.to_string(), " C ", ca, cb ? str("+", cb) : "", " G ", groups,
@@ -46,7 +46,7 @@ const std::vector<Norm>& norms() {
       {"a group in both sources", {2, 4, 4}, 20, 12, 4, true, true},
       {"a group in both sources, odd", {1, 3, 5}, 7, 5, 3, false, false},
       {"tokens", {2, 17}, 48, 0, 6, false, false},
-      {"one picture of one pixel", {1, 1, 1}, 64, 0, 4, true, false},
+      {"one image of one pixel", {1, 1, 1}, 64, 0, 4, true, false},
       {"nothing to normalise", {2, 1, 1}, 8, 0, 8, false, false},
       {"large group", {1, 32, 32}, 32, 0, 2, true, false},
       {"large, odd", {1, 23, 24}, 6, 0, 2, true, true},
@@ -54,7 +54,7 @@ const std::vector<Norm>& norms() {
       {"far from zero, large", {1, 24, 24}, 24, 8, 2, false, false, 100},
       {"another eps", {2, 4, 4}, 16, 0, 4, true, false, 0, 1e-6f},
       {"many channels", {1, 2, 3}, 640, 320, 32, true, false},
-      {"many pictures", {70, 1, 2}, 34, 0, 1, true, true},
+      {"many images", {70, 1, 2}, 34, 0, 1, true, true},
   };
   return all;
 }
@@ -134,7 +134,7 @@ struct BackwardTolerances {
     const double xhat_error = 2 * kU * (1 + std::abs(z.mean)) * rstd + 2 * kU * kLargest;
     const double dh_error = kLargest * ((z.silu ? 0.5 * gain * xhat_error : 0) + 8 * kU);
     largest_dx = rstd * gain * kLargest;
-    const double pixels = z.pixels_a_picture(), all = pixels * static_cast<double>(z.n());
+    const double pixels = z.pixels_a_image(), all = pixels * static_cast<double>(z.n());
     dx = {.absolute = rstd * gain * (dh_error + kLargest * xhat_error + 4 * kU * kLargest)};
     // Sums of terms dh (1 + scale) xhat: rounding of the sum, and the terms' own errors, which are
     // independent.

@@ -1,4 +1,4 @@
-#include "engine/data/picture_scan.h"
+#include "engine/data/image_scan.h"
 
 #include <zlib.h>
 
@@ -39,8 +39,8 @@ int exif_orientation(std::string_view tiff) {
 }
 
 // Signature, then chunks: length, type, data, checksum of type and data.
-PictureScan scan_png(std::string_view bytes) {
-  PictureScan scan{PictureFormat::kPng, "truncated PNG", 1};
+ImageScan scan_png(std::string_view bytes) {
+  ImageScan scan{ImageFormat::kPng, "truncated PNG", 1};
   for (size_t at = kPngSignature.size(); bytes.size() - at >= 12;) {
     const size_t length = number(bytes, at, 4);
     if (length > bytes.size() - at - 12) return scan;
@@ -71,9 +71,9 @@ size_t end_of_coded_data(std::string_view bytes, size_t at) {
   return bytes.npos;
 }
 
-// Segments: 0xff, marker, length (counting itself), content. 0xd9 ends the picture.
-PictureScan scan_jpeg(std::string_view bytes) {
-  PictureScan scan{PictureFormat::kJpeg, "truncated JPEG", 1};
+// Segments: 0xff, marker, length (counting itself), content. 0xd9 ends the image.
+ImageScan scan_jpeg(std::string_view bytes) {
+  ImageScan scan{ImageFormat::kJpeg, "truncated JPEG", 1};
   bool seen_exif = false;
   for (size_t at = 2; (at = bytes.find('\xff', at)) != bytes.npos && at + 1 < bytes.size();) {
     const uint8_t marker = static_cast<uint8_t>(bytes[at + 1]);
@@ -104,19 +104,19 @@ PictureScan scan_jpeg(std::string_view bytes) {
 
 }  // namespace
 
-PictureFormat picture_format(std::string_view bytes) {
-  if (bytes.starts_with(kPngSignature)) return PictureFormat::kPng;
-  if (bytes.starts_with("\xff\xd8\xff")) return PictureFormat::kJpeg;
-  return PictureFormat::kUnknown;
+ImageFormat image_format(std::string_view bytes) {
+  if (bytes.starts_with(kPngSignature)) return ImageFormat::kPng;
+  if (bytes.starts_with("\xff\xd8\xff")) return ImageFormat::kJpeg;
+  return ImageFormat::kUnknown;
 }
 
-PictureScan scan_picture(std::string_view bytes) {
-  switch (picture_format(bytes)) {
-    case PictureFormat::kPng: return scan_png(bytes);
-    case PictureFormat::kJpeg: return scan_jpeg(bytes);
-    case PictureFormat::kUnknown: break;
+ImageScan scan_image(std::string_view bytes) {
+  switch (image_format(bytes)) {
+    case ImageFormat::kPng: return scan_png(bytes);
+    case ImageFormat::kJpeg: return scan_jpeg(bytes);
+    case ImageFormat::kUnknown: break;
   }
-  return {PictureFormat::kUnknown, bytes.empty() ? "empty file" : "neither PNG nor JPEG", 1};
+  return {ImageFormat::kUnknown, bytes.empty() ? "empty file" : "neither PNG nor JPEG", 1};
 }
 
 }  // namespace imago

@@ -1,4 +1,4 @@
-// Pictures at the training resolution, decoded once.
+// Images at the training resolution, decoded once.
 #pragma once
 
 #include <atomic>
@@ -10,13 +10,13 @@
 
 namespace imago {
 
-/// Converts the pictures of a set (channels first, then resize_to_cover; a centre crop too if asked) and
+/// Converts the images of a set (channels first, then resize_to_cover; a centre crop too if asked) and
 /// remembers the results until `max_bytes` are full; later ones are decoded anew each time. Safe from several
 /// threads.
 ///
-/// A picture that cannot be decoded is replaced by the next one in the set that can, with one warning, so
+/// An image that cannot be decoded is replaced by the next one in the set that can, with one warning, so
 /// that the length of an epoch never depends on when the damage is found; with strict_data it is an error.
-class PictureCache {
+class ImageCache {
  public:
   struct Options {
     int height = 0, width = 0, channels = 3;
@@ -26,28 +26,28 @@ class PictureCache {
     Warn warn = print_warning;
   };
   struct Found {
-    const Picture* picture;  // at least height x width
-    int64_t index;           // i, or that of its replacement
+    const Image* image;  // at least height x width
+    int64_t index;       // i, or that of its replacement
   };
 
-  PictureCache(std::shared_ptr<const Dataset> set, const Options& options);
-  PictureCache(const PictureCache&) = delete;
-  PictureCache& operator=(const PictureCache&) = delete;
-  ~PictureCache();
+  ImageCache(std::shared_ptr<const Dataset> set, const Options& options);
+  ImageCache(const ImageCache&) = delete;
+  ImageCache& operator=(const ImageCache&) = delete;
+  ~ImageCache();
   /// The result lives in the cache, or in `scratch` when the cache is full.
-  Found get(int64_t i, Picture& scratch);
+  Found get(int64_t i, Image& scratch);
   /// Bytes held, bookkeeping included.
   size_t bytes() const { return bytes_; }
 
  private:
-  Picture convert(int64_t i) const;
-  const Picture* load(int64_t i, Picture& scratch);
+  Image convert(int64_t i) const;
+  const Image* load(int64_t i, Image& scratch);
   void mark_broken(int64_t i, const std::string& message);
   bool is_broken(int64_t i);
 
   std::shared_ptr<const Dataset> set_;
   Options options_;
-  std::unique_ptr<std::atomic<const Picture*>[]> slots_;
+  std::unique_ptr<std::atomic<const Image*>[]> slots_;
   std::atomic<size_t> bytes_{0};
   std::atomic<bool> any_broken_{false};
   std::mutex broken_mutex_;

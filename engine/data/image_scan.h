@@ -6,18 +6,18 @@
 
 namespace imago {
 
-enum class PictureFormat { kUnknown, kPng, kJpeg };
+enum class ImageFormat { kUnknown, kPng, kJpeg };
 
-struct PictureScan {
-  PictureFormat format = PictureFormat::kUnknown;
+struct ImageScan {
+  ImageFormat format = ImageFormat::kUnknown;
   std::string problem;  // empty: complete as far as the structure tells
   int orientation = 1;  // EXIF: 1 = as stored, 2..8 = mirrored and turned
 };
 
 /// Told by the first bytes.
-PictureFormat picture_format(std::string_view bytes);
+ImageFormat image_format(std::string_view bytes);
 
 /// Walks over the chunks of a PNG (and their checksums) or the segments of a JPEG, up to the end marker.
-PictureScan scan_picture(std::string_view bytes);
+ImageScan scan_image(std::string_view bytes);
 
 }  // namespace imago

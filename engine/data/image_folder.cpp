@@ -19,7 +19,7 @@ std::string lower(std::string text) {
   return text;
 }
 
-bool is_picture_name(const fs::path& path) {
+bool is_image_name(const fs::path& path) {
   const std::string ending = lower(path.extension().string());
   return ending == ".png" || ending == ".jpg" || ending == ".jpeg";
 }
@@ -47,7 +47,7 @@ class Walk {
       std::error_code broken_link;
       if (it->is_directory(broken_link))
         visit(path);
-      else if (is_picture_name(it->path()) && it->is_regular_file(broken_link))
+      else if (is_image_name(it->path()) && it->is_regular_file(broken_link))
         files.push_back(path);
     }
     if (error) bad_input(folder.string(), ": cannot list this folder: ", error.message());
@@ -66,7 +66,7 @@ fs::path split_folder(const fs::path& folder, const std::string& split) {
     std::error_code broken_link;
     if (name.starts_with('.')) continue;
     if (!it->is_directory(broken_link)) {
-      if (is_picture_name(it->path())) return folder;
+      if (is_image_name(it->path())) return folder;
       continue;
     }
     if (name != "train" && name != "test" && name != "val" && name != "valid" && name != "validation")
@@ -92,7 +92,7 @@ class FolderDataset : public Dataset {
     }
   }
   int64_t size() const override { return static_cast<int64_t>(files_.size()); }
-  Picture picture(int64_t i) const override { return read_picture(name(i)); }
+  Image image(int64_t i) const override { return read_image(name(i)); }
   int32_t label(int64_t i) const override { return labels_.empty() ? -1 : labels_[static_cast<size_t>(i)]; }
   const std::vector<std::string>& class_names() const override { return names_; }
   std::string name(int64_t i) const override { return (root_ / files_[static_cast<size_t>(i)]).string(); }
@@ -109,15 +109,15 @@ class FolderDataset : public Dataset {
 
 }  // namespace
 
-std::shared_ptr<const Dataset> open_picture_folder(const fs::path& given, const DatasetOptions& options) {
+std::shared_ptr<const Dataset> open_image_folder(const fs::path& given, const DatasetOptions& options) {
   const fs::path folder = split_folder(given, options.split);
   std::vector<std::string> files = Walk(folder).files;
-  if (files.empty()) bad_input(folder.string(), ": no pictures (.png .jpg .jpeg) in this folder or below it");
+  if (files.empty()) bad_input(folder.string(), ": no images (.png .jpg .jpeg) in this folder or below it");
   std::sort(files.begin(), files.end());  // std::string compares bytes, whatever the locale
 
   std::vector<std::string> problems(files.size());
 #pragma omp parallel for schedule(dynamic, 16)
-  for (size_t i = 0; i < files.size(); ++i) problems[i] = picture_file_problem(folder / files[i]);
+  for (size_t i = 0; i < files.size(); ++i) problems[i] = image_file_problem(folder / files[i]);
   const size_t broken = files.size() - static_cast<size_t>(std::count(problems.begin(), problems.end(), ""));
   size_t kept = 0, named = 0;
   for (size_t i = 0; i < files.size(); ++i) {
@@ -128,12 +128,12 @@ std::shared_ptr<const Dataset> open_picture_folder(const fs::path& given, const 
     }
     const std::string message = str((folder / files[i]).string(), ": ", problems[i]);
     if (options.strict_data)
-      bad_input(message, broken > 1 ? str(" (and ", broken - 1, " more broken pictures)") : "");
+      bad_input(message, broken > 1 ? str(" (and ", broken - 1, " more broken images)") : "");
     if (++named <= kNamedWarnings) options.warn(message + "; skipped");
   }
-  if (broken > kNamedWarnings) options.warn(str(broken - kNamedWarnings, " more broken pictures skipped"));
+  if (broken > kNamedWarnings) options.warn(str(broken - kNamedWarnings, " more broken images skipped"));
   files.resize(kept);
-  if (files.empty()) bad_input(folder.string(), ": every picture (.png .jpg .jpeg) in this folder is broken");
+  if (files.empty()) bad_input(folder.string(), ": every image (.png .jpg .jpeg) in this folder is broken");
   return std::make_shared<FolderDataset>(folder, std::move(files));
 }
 

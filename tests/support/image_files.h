@@ -1,4 +1,4 @@
-// Makes picture files of every kind for the tests, with zlib and stb_image_write.
+// Makes image files of every kind for the tests, with zlib and stb_image_write.
 #pragma once
 
 #include <stb_image_write.h>
@@ -68,7 +68,7 @@ inline std::string with_exif(const std::string& jpeg, const std::string& tiff) {
          jpeg.substr(2);
 }
 
-/// A smooth test picture [H,W,C], different for each `kind`.
+/// A smooth test image [H,W,C], different for each `kind`.
 inline std::vector<uint8_t> gradient(int height, int width, int channels, int kind = 0) {
   std::vector<uint8_t> pixels;
   for (int y = 0; y < height; ++y)

@@ -1,0 +1,74 @@
+#include "engine/data/image_cache.h"
+
+#include "engine/data/resize.h"
+#include "kernels/error.h"
+
+namespace imago {
+
+ImageCache::ImageCache(std::shared_ptr<const Dataset> set, const Options& options)
+    : set_(std::move(set)),
+      options_(options),
+      slots_(std::make_unique<std::atomic<const Image*>[]>(static_cast<size_t>(set_->size()))) {}
+
+ImageCache::~ImageCache() {
+  for (int64_t i = 0; i < set_->size(); ++i) delete slots_[static_cast<size_t>(i)].load();
+}
+
+Image ImageCache::convert(int64_t i) const {
+  Image image =
+      resize_to_cover(with_channels(set_->image(i), options_.channels), options_.height, options_.width);
+  if (!options_.center_crop || (image.height == options_.height && image.width == options_.width))
+    return image;
+  Image cropped{options_.height, options_.width, options_.channels, {}};
+  cropped.pixels.resize(static_cast<size_t>(options_.height) *
+                        static_cast<size_t>(options_.width * options_.channels));
+  copy_window(image, centre_offset(image.height, options_.height), centre_offset(image.width, options_.width),
+              options_.height, options_.width, /*flip=*/false, cropped.pixels.data());
+  return cropped;
+}
+
+const Image* ImageCache::load(int64_t i, Image& scratch) {
+  std::atomic<const Image*>& slot = slots_[static_cast<size_t>(i)];
+  if (const Image* image = slot.load(std::memory_order_acquire)) return image;
+  Image made = convert(i);
+  const size_t cost = made.pixels.size() + sizeof(Image) + 32;  // 32: what malloc adds to two blocks
+  if (bytes_.fetch_add(cost) + cost > options_.max_bytes) {
+    bytes_ -= cost;
+    scratch = std::move(made);
+    return &scratch;
+  }
+  const auto* kept = new Image(std::move(made));
+  const Image* other = nullptr;
+  if (slot.compare_exchange_strong(other, kept, std::memory_order_acq_rel)) return kept;
+  delete kept;  // another thread was faster
+  bytes_ -= cost;
+  return other;
+}
+
+ImageCache::Found ImageCache::get(int64_t i, Image& scratch) {
+  for (int64_t tried = 0; tried < set_->size(); ++tried) {
+    const int64_t j = (i + tried) % set_->size();
+    if (is_broken(j)) continue;
+    try {
+      return {load(j, scratch), j};
+    } catch (const Error& e) {
+      if (options_.strict_data || e.fault != Fault::kBadInput) throw;
+      mark_broken(j, e.what());
+    }
+  }
+  bad_input(set_->description(), ": no image can be decoded");
+}
+
+bool ImageCache::is_broken(int64_t i) {
+  if (!any_broken_) return false;
+  const std::lock_guard lock(broken_mutex_);
+  return broken_.contains(i);
+}
+
+void ImageCache::mark_broken(int64_t i, const std::string& message) {
+  const std::lock_guard lock(broken_mutex_);
+  any_broken_ = true;
+  if (broken_.insert(i).second) options_.warn(message + "; the next image takes its place");
+}
+
+}  // namespace imago
