@@ -2,7 +2,7 @@
 //
 //   bench_train_step --batch 16 --threads 2 --head_dim 8 --mixed_precision bf16 --json
 //   bench_train_step --profile                     # where the time of a step goes, operation by operation
-//   bench_train_step --config bench/configs/ddpm_cifar10_32.json --ema --profile_json times.json  # for bench_cost
+//   bench_train_step --config bench/configs/ddpm_cifar10_32.json --ema --profile_json times.json
 //   bench_train_step --trainer --device cuda --batch 128 --config bench/configs/ddpm_cifar10_32.json
 //
 // Without --trainer the step is taken apart into forward, backward and optimizer, as bench/unet_torch.py

@@ -1,4 +1,5 @@
-// How long every operation takes, in which layer and on which shapes; the plan backend says how much work it was.
+// How long every operation takes, in which layer and on which shapes; the plan backend
+// says how much work it was.
 #pragma once
 
 #include <time.h>
@@ -12,16 +13,16 @@
 
 namespace imago {
 
-/// CPU time of this process, all threads together. On a machine that others use too it says more than the clock
-/// on the wall, as long as idle threads sleep (OMP_WAIT_POLICY=PASSIVE).
+/// CPU time of this process, all threads together. On a machine that others use too it says more than the
+/// clock on the wall, as long as idle threads sleep (OMP_WAIT_POLICY=PASSIVE).
 inline double cpu_seconds() {
   timespec t{};
   clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
   return static_cast<double>(t.tv_sec) + 1e-9 * static_cast<double>(t.tv_nsec);
 }
 
-/// Every operation is followed by a synchronize(), so on a device that runs behind the host times are true but
-/// overlap is lost.
+/// Every operation is followed by a synchronize(), so on a device that runs behind the host times are
+/// true but overlap is lost.
 class ProfilingBackend final : public WatchedBackend {
  public:
   struct Entry {

@@ -5,13 +5,13 @@
 //   all contiguous.
 //   * Letters. N images, H x W pixels, C channels in, K channels out, R x S filter, T tokens, D head dim, G
 //   groups, E width.
-//   * Types. "x" types are float32, bfloat16 or (reference only) float64, the same for all activations of one
-//   call. Vectors
-//     (bias, gamma, beta, statistics, losses, coefficients) are float32, or float64 where the activations are
-//     float64. Weights have the type of the activations. Sums are always carried in float32 or better.
-//   * Outputs are overwritten, except the gradients of parameters (dw, dbias, dgamma, dbeta, dtable), which
-//   are float32
-//     (float64 with float64 activations) and ADDED to, so that gradient accumulation costs nothing.
+//   * Types. "x" types are float32, bfloat16 or (reference only) float64, the same for all activations
+//     of one call. Vectors (bias, gamma, beta, statistics, losses, coefficients) are float32, or
+//     float64 where the activations are float64. Weights have the type of the activations. Sums are
+//     always carried in float32 or better.
+//   * Outputs are overwritten, except the gradients of parameters (dw, dbias, dgamma, dbeta,
+//     dtable), which are float32 (float64 with float64 activations) and ADDED to, so that gradient
+//     accumulation costs nothing.
 //   * Gradients of an activation that several operations read are summed by those operations: `so_far` is the
 //   sum that dx continues. Like dx, but other memory; each of its sources may be absent, and counts as zero.
 //   * Aliasing: an output may be the same memory as an input only where a comment says "in place".
@@ -106,7 +106,8 @@ class Download {
   virtual const void* wait() = 0;  // the bytes; valid as long as this object
 };
 
-/// Operations that were recorded once, to be run again as a whole: on the same addresses, with the same numbers.
+/// Operations that were recorded once, to be run again as a whole: on the same
+/// addresses, with the same numbers.
 class Graph {
  public:
   virtual ~Graph() = default;
@@ -253,8 +254,8 @@ Backend& cpu_backend();
 /// Our own CUDA kernels on the first NVIDIA GPU (compute capability 8.0 or newer), float32 and bfloat16; null
 /// where there is no GPU, no driver, or where this build has no CUDA compiler.
 Backend* cuda_backend();
-/// The same kernels compiled for the host and emulated, thread by thread: to test and to debug them. Defined in
-/// the library imago_cuda_on_cpu.
+/// The same kernels compiled for the host and emulated, thread by thread: to test and to debug them. Defined
+/// in the library imago_cuda_on_cpu.
 Backend& cuda_on_cpu_backend();
 /// Computes nothing and counts: floating-point operations and bytes, for `--plan`. See
 /// kernels/plan/plan_backend.h.

@@ -4,11 +4,10 @@
 // gradient of the result into the gradients of its inputs. backward() walks the nodes from last to first.
 // Three rules:
 //   * A node keeps edges to the nodes before it, not their tensors: what backward needs, its function
-//   captures; the rest of the
-//     activations is freed at once. A node that has run drops its function, and with it what it captured.
+//     captures; the rest of the activations is freed at once. A node that has run drops its function, and
+//     with it what it captured.
 //   * Parameters' gradients are added by the kernels straight into Parameter::value.grad(): a function
-//   returns an undefined
-//     tensor for them.
+//     returns an undefined tensor for them.
 //   * The order is fixed (by sequence number), so the sums are, too.
 // Where several operations read a tensor, its gradient is a sum. The tape adds, unless an operation does it
 // on the way: it is shown the sums so far and takes those that it continues.
@@ -26,8 +25,8 @@ namespace imago {
 using Gradients = std::vector<Tensor>;
 using BackwardFunction = std::function<Gradients(const Tensor& dy)>;
 /// so_far holds, for each input, the sum of the gradients that it has had until now; undefined where there is
-/// none. What the function moves out of it, it includes in the gradient that it returns instead; it reads such
-/// a tensor but never writes it, since others may hold it, too. To the rest, the tape adds.
+/// none. What the function moves out of it, it includes in the gradient that it returns instead; it reads
+/// such a tensor but never writes it, since others may hold it, too. To the rest, the tape adds.
 using AddingBackwardFunction = std::function<Gradients(const Tensor& dy, Gradients& so_far)>;
 
 /// Notes how y came from `inputs`, if gradients are being recorded and an input wants one. Returns y.

@@ -1,5 +1,5 @@
-// A backend that stands in front of another one and shows every operation, with the layer it runs in and the tensors
-// it runs on, to whoever derives from it: to time it, or to write it down.
+// A backend that stands in front of another one and shows every operation, with the layer it runs in and the
+// tensors it runs on, to whoever derives from it: to time it, or to write it down.
 #pragma once
 
 #include <functional>

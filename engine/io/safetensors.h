@@ -1,8 +1,8 @@
 // The safetensors file format: named tensors in one file.
 //
 //   8 bytes   length of the header, little-endian
-//   header    JSON: {"__metadata__": {text: text}, NAME: {"dtype": "F32", "shape": [2,3], "data_offsets":
-//   [0,24]}, ...},
+//   header    JSON: {"__metadata__": {text: text},
+//                    NAME: {"dtype": "F32", "shape": [2,3], "data_offsets": [0,24]}, ...},
 //             padded with spaces to a multiple of 8
 //   data      the tensors' bytes without holes; the offsets count from here
 //

@@ -14,18 +14,12 @@ namespace {
 
 const char* file_name_of(DType t) {
   switch (t) {
-    case DType::kFloat32:
-      return "F32";
-    case DType::kBFloat16:
-      return "BF16";
-    case DType::kFloat64:
-      return "F64";
-    case DType::kUInt8:
-      return "U8";
-    case DType::kInt32:
-      return "I32";
-    case DType::kInt64:
-      return "I64";
+    case DType::kFloat32: return "F32";
+    case DType::kBFloat16: return "BF16";
+    case DType::kFloat64: return "F64";
+    case DType::kUInt8: return "U8";
+    case DType::kInt32: return "I32";
+    case DType::kInt64: return "I64";
   }
   failure("no safetensors name for element type ", static_cast<int>(t));
 }

@@ -21,11 +21,13 @@ class AdamW {
 
   AdamW(FlatParameters& parameters, const Options& options);
 
-  /// One update from parameters.gradients(), which it leaves as they are: begin_step, measure_gradients, update.
+  /// One update from parameters.gradients(), which it leaves as they are: begin_step,
+  /// measure_gradients, update.
   void step(double learning_rate);
 
-  // The parts of it, for those who look at the norm before the update, or record the last two as a graph. A norm
-  // that is not finite would spread NaN to every parameter; the caller looks before (or later, and starts again).
+  // The parts of it, for those who look at the norm before the update, or record the last two as a
+  // graph. A norm that is not finite would spread NaN to every parameter; the caller looks before (or
+  // later, and starts again).
   /// Counts the step. Returns its numbers: the only part of an update that is not the same every time.
   AdamWStep begin_step(double learning_rate);
   void measure_gradients();

@@ -33,9 +33,9 @@ struct ReportData {
   std::vector<SampleGrid> grids;  // ascending steps; of very many, about forty spread over the run are shown
 };
 
-/// The page: curves of loss (every step, and smoothed), loss by timestep quartile, learning rate, gradient norm
-/// and speed as inline SVG, with at most 1000 points each however long the run; the sample grids as data URIs; the
-/// tables. Follows the reader's light or dark setting. A PNG file that cannot be read is bad input.
+/// The page: curves of loss (every step, and smoothed), loss by timestep quartile, learning rate, gradient
+/// norm and speed as inline SVG, with at most 1000 points each however long the run; the sample grids as data
+/// URIs; the tables. Follows the reader's light or dark setting. A PNG file that cannot be read is bad input.
 std::string format_report(const ReportData& data);
 
 /// format_report into a file, atomically.

@@ -37,9 +37,9 @@ std::string format_metrics_row(const MetricsRow& row);
 class MetricsWriter {
  public:
   /// last_step 0: starts an empty file, whatever was there. Otherwise cuts the file off behind the row of
-  /// `last_step`, because a resumed run writes the steps after its checkpoint again; a last line torn by a kill
-  /// goes too. A file in which something else than rows comes before that is bad input "PATH:LINE: ..." and
-  /// stays as it is; one that cannot be written is a failure.
+  /// `last_step`, because a resumed run writes the steps after its checkpoint again; a last line torn by a
+  /// kill goes too. A file in which something else than rows comes before that is bad input "PATH:LINE: ..."
+  /// and stays as it is; one that cannot be written is a failure.
   explicit MetricsWriter(std::filesystem::path path, int64_t last_step = 0);
   MetricsWriter(const MetricsWriter&) = delete;
   MetricsWriter& operator=(const MetricsWriter&) = delete;

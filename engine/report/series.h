@@ -1,4 +1,5 @@
-// What a curve goes through before it is drawn: smoothing, thinning, and a range that outliers do not stretch.
+// What a curve goes through before it is drawn: smoothing, thinning, and a range
+// that outliers do not stretch.
 #pragma once
 
 #include <cstddef>
@@ -11,16 +12,16 @@ struct Point {
 };
 using Series = std::vector<Point>;  // ascending x, finite y
 
-/// Centred moving average, applied twice (a triangular window of 4 radius + 1 points); at the ends over what is
-/// there. Unlike an exponential average it does not lag behind.
+/// Centred moving average, applied twice (a triangular window of 4 radius + 1 points); at the ends over what
+/// is there. Unlike an exponential average it does not lag behind.
 Series smooth(const Series& series, size_t radius);
 
 /// At most `most` points (at least 4) that draw the same image: the lowest and highest of every run of
 /// neighbours, and the first and last point.
 Series thin(const Series& series, size_t most);
 
-/// Where the middle of the values lies: the series in `runs` runs of neighbours, each with the value that one in
-/// twenty lies below, and the one that one in twenty lies above.
+/// Where the middle of the values lies: the series in `runs` runs of neighbours, each with the value that one
+/// in twenty lies below, and the one that one in twenty lies above.
 struct Band {
   Series low, high;  // one point a run, at the middle of its x
 };

@@ -8,9 +8,10 @@
 
 namespace imago {
 
-/// Runs a piece of work again and again: twice as it is (the first time makes what stays, the second settles memory), then it
-/// is recorded, and from then on launched as a whole. The work is the same operations on the same tensors every time; what
-/// it allocates and frees again comes from the pool. On a device without graphs it is always run as it is.
+/// Runs a piece of work again and again: twice as it is (the first time makes what stays, the second settles
+/// memory), then it is recorded, and from then on launched as a whole. The work is the same operations on the
+/// same tensors every time; what it allocates and frees again comes from the pool. On a device without graphs
+/// it is always run as it is.
 class RecordedWork {
  public:
   /// `pool` is used by nothing else that runs before this object is gone.

@@ -7,11 +7,11 @@ namespace imago::cpu {
 
 inline constexpr float kExpLowest = -87.33f, kExpHighest = 88.37f;
 
-/// e^x. k = round(x / ln 2) leaves r = x - k ln 2 in [-ln2/2, ln2/2] (ln 2 in two parts, so that r is exact
-/// to rounding); e^r by a polynomial of degree 6 (Taylor's, its last coefficients shifted to even out the
-/// error); 2^k goes in through the exponent bits.
-/// Relative error at most 2^-22.9 (measured over all exponents, tests/kernels/cpu/simd_math_test.cpp); 0 below
-/// -87.33 (e^x would be subnormal), infinity above 88.37, NaN stays NaN.
+/// e^x. k = round(x / ln 2) leaves r = x - k ln 2 in [-ln2/2, ln2/2] (ln 2 in two parts, so that r is
+/// exact to rounding); e^r by a polynomial of degree 6 (Taylor's, its last coefficients shifted to even
+/// out the error); 2^k goes in through the exponent bits. Relative error at most 2^-22.9 (measured over
+/// all exponents, tests/kernels/cpu/simd_math_test.cpp); 0 below -87.33 (e^x would be subnormal), infinity
+/// above 88.37, NaN stays NaN.
 inline Vec exp(Vec x) {
   const float kMagic =
       12582912.0f;  // 1.5 * 2^23: adding it rounds to a whole number in the low mantissa bits

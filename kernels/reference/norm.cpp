@@ -2,9 +2,8 @@
 //
 // Per image n and group g of C/G channels, over its M = pixels * C/G elements:
 //   mean = sum x / M,   var = sum (x - mean)^2 / M,   rstd = 1 / sqrt(var + eps)
-//   xhat = (x - mean) rstd
-//   h = xhat gamma + beta, or with scale-shift (xhat gamma + beta) (1 + scale) + shift
-//   y = h, or silu(h)
+//   xhat = (x - mean) rstd h = xhat gamma + beta, or with scale-shift (xhat gamma + beta) (1 +
+//   scale) + shift y = h, or silu(h)
 #include <cmath>
 
 #include "kernels/reference/reference_backend.h"

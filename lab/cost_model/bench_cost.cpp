@@ -1,6 +1,7 @@
-// What a training step should take on a GPU, layer by layer, before there is one; and how far off a measurement is.
+// What a training step should take on a GPU, layer by layer, before there is one; and how far off a
+// measurement is.
 //
-//   bench_cost --config bench/configs/ddpm_cifar10_32.json --batch_size 128 --precision bf16 --gpu h100 --by shape
+//   bench_cost --config bench/configs/ddpm_cifar10_32.json --batch_size 128 --precision bf16 --by shape
 //   bench_train_step --device cuda --config ... --profile_json measured.json
 //   bench_cost --config ... --by layer --measured measured.json
 //

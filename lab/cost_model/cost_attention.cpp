@@ -13,7 +13,8 @@ namespace {
 
 constexpr double kWarps = kAttentionThreads / 32.0,
                  kRows = kAttentionRows / kWarps;  // rows of scores of a warp
-// Blocks that share a multiprocessor for want of registers, where a head has 256 channels: assumed, not measured.
+// Blocks that share a multiprocessor for want of registers, where a head has 256
+// channels: assumed, not measured.
 constexpr int kWideHeadBlocks = 2;
 
 /// What one warp does with one tile of `columns` tokens it walks along.
@@ -78,8 +79,8 @@ Launch delta(const GpuModel& gpu, const RecordedOperation& o) {
   return k;
 }
 
-/// float32, and heads of more than 256 channels: attention_simple.cu, some 10 % of FFMA's peak (its own words).
-/// share: of the operation's work.
+/// float32, and heads of more than 256 channels: attention_simple.cu, some 10 % of FFMA's peak (its own
+/// words). share: of the operation's work.
 Launch simple(const GpuModel& gpu, const RecordedOperation& o, const char* name, double share) {
   constexpr double kPeakShare = 0.1;  // assumed, not measured
   Launch k;

@@ -12,8 +12,8 @@
 
 namespace imago {
 
-/// Seconds a step by (layer, operation): [{"layer": "conv_in", "op": "conv2d", "microseconds": 12.5}, ...] in a
-/// file, under the key "rows". Written by `bench_train_step --profile_json`.
+/// Seconds a step by (layer, operation): [{"layer": "conv_in", "op": "conv2d", "microseconds": 12.5}, ...] in
+/// a file, under the key "rows". Written by `bench_train_step --profile_json`.
 using MeasuredTimes = std::map<std::pair<std::string, std::string>, double>;
 MeasuredTimes read_measured(const std::string& file);
 nlohmann::json to_json(const MeasuredTimes& times, const std::string& device);

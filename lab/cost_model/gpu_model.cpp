@@ -11,10 +11,12 @@ namespace imago {
 namespace {
 
 // From data sheets, except:
-//   * tensor_clock, launch, latencies, l2_bandwidth: assumed, not measured. An H100 at 1.60 GHz could do 865 TFLOP/s,
+//   * tensor_clock, launch, latencies, l2_bandwidth: assumed, not measured. An H100 at 1.60
+//     GHz could do 865 TFLOP/s,
 //     of which cuBLAS reaches 92 % (798 at 8192^3 on random data);
 //   * mma_sync_share of the H100: 62.9 % (Luo et al. 2024, arXiv 2402.13499);
-//   * memory_bandwidth: 3.0 TB/s for a copy on an H100; 90 % of the data sheet elsewhere, assumed, not measured.
+//   * memory_bandwidth: 3.0 TB/s for a copy on an H100; 90 % of the data sheet
+//     elsewhere, assumed, not measured.
 const std::vector<GpuModel>& gpus() {
   static const std::vector<GpuModel> list = {
       {.key = "h100",

@@ -1,15 +1,16 @@
 // How long a kernel takes on a GPU, from what one of its blocks does: a roofline that knows about tiles.
 //
-// A multiprocessor holds `resident` blocks. Each needs cycles of its tensor cores, of its shared memory and of its
-// instruction issue, and these overlap; it also waits for things that nothing of its own hides (the ring's first
-// tile, the epilogue, chains of dependent loads). So r blocks side by side take
+// A multiprocessor holds `resident` blocks. Each needs cycles of its tensor cores, of its shared memory and
+// of its instruction issue, and these overlap; it also waits for things that nothing of its own hides (the
+// ring's first tile, the epilogue, chains of dependent loads). So r blocks side by side take
 //     T(r) = max(r * max(tensor, shared, issue), max(tensor, shared, issue) + serial)   cycles,
-// and the blocks of a launch take as many rounds ("waves") of that as they need. Persistent blocks, which take one tile
-// after the other, start once and need as many rounds as their tiles do. Meanwhile the whole chip has bytes to move
-// through L2 and device memory, which overlaps with all of it, and a kernel has to be started:
+// and the blocks of a launch take as many rounds ("waves") of that as they need. Persistent blocks,
+// which take one tile after the other, start once and need as many rounds as their tiles do. Meanwhile
+// the whole chip has bytes to move through L2 and device memory, which overlaps with all of it, and a
+// kernel has to be started:
 //     seconds = launch + max(start + waves of T, latency + bytes / bandwidth).
-// What a kernel finds in L2 because the one before it left it there is not modelled: expectations are a little too
-// long for small tensors.
+// What a kernel finds in L2 because the one before it left it there is not modelled: expectations are a
+// little too long for small tensors.
 #pragma once
 
 #include <string>
@@ -45,7 +46,8 @@ struct GpuModel {
 /// "h100", "a100", "4090", "5090"; bad input for anything else.
 const GpuModel& gpu_model(const std::string& key);
 
-/// One launch. Cycles are those of one block (of one tile of a persistent block), FLOPs and bytes those of all.
+/// One launch. Cycles are those of one block (of one tile of a persistent block),
+/// FLOPs and bytes those of all.
 struct Launch {
   std::string name;  // "conv2d_wgmma 256x128"
   int64_t blocks = 1;

@@ -1,5 +1,5 @@
-// __nv_bfloat16 and __nv_bfloat162: the part of cuda_bf16.h that kernels use. Arithmetic is done in float and rounded
-// once, to nearest even, which is what the hardware's bf16 instructions give.
+// __nv_bfloat16 and __nv_bfloat162: the part of cuda_bf16.h that kernels use. Arithmetic is done in float and
+// rounded once, to nearest even, which is what the hardware's bf16 instructions give.
 #pragma once
 
 #include <bit>

@@ -1,5 +1,5 @@
-// cp.async: 4, 8 or 16 bytes from global to shared memory. The destination is garbage from the moment the copy is issued; the
-// data lands when the issuing thread waits for its group, not before.
+// cp.async: 4, 8 or 16 bytes from global to shared memory. The destination is garbage from the moment the
+// copy is issued; the data lands when the issuing thread waits for its group, not before.
 #include "lab/cuda_on_cpu/memory.h"
 #include "lab/cuda_on_cpu/quiet.h"
 #include "lab/cuda_on_cpu/worker.h"

@@ -1,5 +1,5 @@
-// What CUDA C++ adds to C++, for a host compiler: keywords, threadIdx and friends, shared memory, barriers, warp
-// intrinsics, atomics. Every thread of a block is a fiber that runs until it must wait; see emulator.h.
+// What CUDA C++ adds to C++, for a host compiler: keywords, threadIdx and friends, shared memory, barriers,
+// warp intrinsics, atomics. Every thread of a block is a fiber that runs until it must wait; see emulator.h.
 #pragma once
 
 #include <cstdint>
@@ -17,8 +17,8 @@
 #define __launch_bounds__(...)
 #define __grid_constant__
 #define __align__(n) alignas(n)
-// __shared__ itself has no host spelling that could be filled with NaN, fenced by red zones and addressed in 18 bits:
-// kernels say IMAGO_SHARED and IMAGO_DYNAMIC_SHARED (kernels/cuda/device/launch.h).
+// __shared__ itself has no host spelling that could be filled with NaN, fenced by red zones and addressed in
+// 18 bits: kernels say IMAGO_SHARED and IMAGO_DYNAMIC_SHARED (kernels/cuda/device/launch.h).
 #define __shared__ _Pragma("GCC error \"use IMAGO_SHARED(type, name, [extents])\"")
 
 namespace imago::cuda_on_cpu {
@@ -28,7 +28,7 @@ extern constinit thread_local uint3 threadIdx, blockIdx;
 extern constinit thread_local dim3 blockDim, gridDim;
 constexpr int warpSize = 32;
 
-// --------------------------------------------------------------------------------------------------- block barriers
+// ---- block barriers ----
 inline void __syncthreads(SourceLine where = SourceLine::current()) {
   emu::sync_threads("__syncthreads", 0, where);
 }
@@ -58,7 +58,7 @@ inline void __nanosleep(unsigned) {
   emu::yield();
 }
 
-// ---------------------------------------------------------------------------------------------------- warp intrinsics
+// ---- warp intrinsics ----
 inline void __syncwarp(unsigned mask = ~0u, SourceLine where = SourceLine::current()) {
   emu::sync_warp(mask, where);
 }
@@ -134,8 +134,9 @@ unsigned __match_any_sync(unsigned mask, T v, SourceLine where = SourceLine::cur
   return same;
 }
 
-// ------------------------------------------------------------------------------------------------------------ atomics
-// Sequentially consistent, so that TSan takes a counter behind __threadfence() for the synchronization that it is.
+// ---- atomics ----
+// Sequentially consistent, so that TSan takes a counter behind __threadfence() for the
+// synchronization that it is.
 namespace emu {
 template <class T, class F>
 T atomic_update(T* p, F f) {

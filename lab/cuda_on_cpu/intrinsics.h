@@ -1,5 +1,6 @@
-// CUDA's scalar device functions: fast math, rounding-mode arithmetic, bit tricks, cached loads and stores.
-// The fast-math ones are the exact host functions: the hardware's are a few ulp off, so tolerances must allow for that.
+// CUDA's scalar device functions: fast math, rounding-mode arithmetic, bit tricks, cached loads and
+// stores. The fast-math ones are the exact host functions: the hardware's are a few ulp off, so
+// tolerances must allow for that.
 #pragma once
 
 #include <algorithm>
@@ -86,7 +87,8 @@ inline void sincospif(float x, float* s, float* c) {
   *s = static_cast<float>(std::sin(a)), *c = static_cast<float>(std::cos(a));
 }
 
-// The _rn forms promise that the compiler does not contract them into an fma. The barrier makes it so here as well.
+// The _rn forms promise that the compiler does not contract them into an fma. The barrier
+// makes it so here as well.
 namespace detail {
 template <class T>
 inline T uncontracted(T x) {
@@ -216,8 +218,8 @@ IMAGO_LOAD(__ldg)
 IMAGO_LOAD(__ldca)
 IMAGO_LOAD(__ldcg)
 IMAGO_LOAD(__ldcs)
-IMAGO_LOAD(__ldlu) IMAGO_LOAD(__ldcv) IMAGO_STORE(__stwb) IMAGO_STORE(__stcg) IMAGO_STORE(__stcs)
-    IMAGO_STORE(__stwt)
+IMAGO_LOAD(__ldlu)
+IMAGO_LOAD(__ldcv) IMAGO_STORE(__stwb) IMAGO_STORE(__stcg) IMAGO_STORE(__stcs) IMAGO_STORE(__stwt)
 #undef IMAGO_LOAD
 #undef IMAGO_STORE
 

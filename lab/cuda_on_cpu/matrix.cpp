@@ -1,5 +1,5 @@
-// ldmatrix, stmatrix and mma.sync: register fragments as the PTX ISA draws them. In its figures lane l belongs to group
-// g = l / 4 and has number t = l % 4 in it.
+// ldmatrix, stmatrix and mma.sync: register fragments as the PTX ISA draws them. In its figures lane l
+// belongs to group g = l / 4 and has number t = l % 4 in it.
 #include <cmath>
 #include <cstring>
 

@@ -108,7 +108,7 @@ void MBarriers::expect(MBarrier& b, int bytes, SourceLine where) {
     complete_phase(b);
 }
 
-// ---------------------------------------------------------------------------------------------------- called by the kernels
+// ---- called by the kernels ----
 void mbarrier_init(uint64_t* barrier, unsigned count, SourceLine where) {
   worker->mbarriers.init(barrier, count, where);
 }

@@ -1,5 +1,5 @@
-// State of the mbarriers of a block, beside shared memory: the 8 bytes there hold a cookie, so that a stray store over a
-// barrier is noticed.
+// State of the mbarriers of a block, beside shared memory: the 8 bytes there hold a cookie, so that a stray
+// store over a barrier is noticed.
 #pragma once
 
 #include <cstdint>

@@ -1,5 +1,5 @@
-// Copy, fill and compare without libc: sanitizers intercept memcpy even when it is called from code that they do not
-// instrument, and would take the emulator's bookkeeping for accesses of the kernel.
+// Copy, fill and compare without libc: sanitizers intercept memcpy even when it is called from code that they
+// do not instrument, and would take the emulator's bookkeeping for accesses of the kernel.
 #pragma once
 
 #include <cstddef>

@@ -120,7 +120,7 @@ cudaError_t enqueue_launch(const void* kernel, dim3 grid, dim3 block, size_t sha
 
 using namespace emu;
 
-// ---------------------------------------------------------------------------------------------------- errors and devices
+// ---- errors and devices ----
 cudaError_t cudaGetLastError() {
   return std::exchange(last_error, cudaSuccess);
 }
@@ -213,7 +213,7 @@ cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int dev
   return cudaSuccess;
 }
 
-// --------------------------------------------------------------------------------------------------------------- memory
+// ---- memory ----
 cudaError_t cudaFree(void* p) {
   Runtime& r = Runtime::get();
   Lock lock(r.mutex);

@@ -1,7 +1,8 @@
-// The part of the CUDA runtime API that the project uses, over the emulator. Semantics and error codes are CUDA's.
+// The part of the CUDA runtime API that the project uses, over the emulator. Semantics
+// and error codes are CUDA's.
 //
-// Work on streams is as late as CUDA allows: it runs when somebody waits for it, so a missing synchronization reads stale
-// data instead of passing by luck. (IMAGO_EMU_STREAMS=eager runs everything at once.)
+// Work on streams is as late as CUDA allows: it runs when somebody waits for it, so a missing synchronization
+// reads stale data instead of passing by luck. (IMAGO_EMU_STREAMS=eager runs everything at once.)
 #pragma once
 
 #include <cstddef>
@@ -87,7 +88,7 @@ struct cudaKernelNodeParams {
 };
 constexpr cudaStream_t cudaStreamLegacy = nullptr;
 
-// ------------------------------------------------------------------------------------------------------ errors, devices
+// ---- errors, devices ----
 cudaError_t cudaGetLastError();
 cudaError_t cudaPeekAtLastError();
 const char* cudaGetErrorString(cudaError_t error);
@@ -101,7 +102,7 @@ cudaError_t cudaDriverGetVersion(int* version);
 cudaError_t cudaRuntimeGetVersion(int* version);
 cudaError_t cudaDeviceSynchronize();
 
-// --------------------------------------------------------------------------------------------------------------- memory
+// ---- memory ----
 namespace emu {
 cudaError_t malloc_device(void** p, size_t bytes);
 cudaError_t malloc_device_async(void** p, size_t bytes, cudaStream_t stream);
@@ -145,7 +146,7 @@ cudaError_t cudaMemcpyToSymbol(T& symbol, const void* src, size_t bytes, size_t 
   return cudaSuccess;
 }
 
-// ------------------------------------------------------------------------------------------------------ streams, events
+// ---- streams, events ----
 cudaError_t cudaStreamCreate(cudaStream_t* stream);
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned flags);
 cudaError_t cudaStreamCreateWithPriority(cudaStream_t* stream, unsigned flags, int priority);
@@ -163,7 +164,7 @@ cudaError_t cudaEventSynchronize(cudaEvent_t event);
 cudaError_t cudaEventQuery(cudaEvent_t event);
 cudaError_t cudaEventElapsedTime(float* milliseconds, cudaEvent_t start, cudaEvent_t stop);
 
-// --------------------------------------------------------------------------------------------------------------- graphs
+// ---- graphs ----
 cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode mode);
 cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t* graph);
 cudaError_t cudaStreamIsCapturing(cudaStream_t stream, cudaStreamCaptureStatus* status);
@@ -176,7 +177,7 @@ cudaError_t cudaGraphGetNodes(cudaGraph_t graph, cudaGraphNode_t* nodes, size_t*
 cudaError_t cudaGraphNodeGetType(cudaGraphNode_t node, cudaGraphNodeType* type);
 cudaError_t cudaGraphKernelNodeGetParams(cudaGraphNode_t node, cudaKernelNodeParams* params);
 
-// -------------------------------------------------------------------------------------------------------------- kernels
+// ---- kernels ----
 template <class F>
 cudaError_t cudaFuncSetAttribute(F* kernel, cudaFuncAttribute attribute, int value) {
   return emu::set_shared_limit(reinterpret_cast<const void*>(kernel), attribute, value);
@@ -196,7 +197,8 @@ struct LaunchRequest {
   dim3 grid, block;
   size_t shared_bytes;
 };
-/// From now on launches are shown to `observer` instead of being run, until it is null: what operations would launch.
+/// From now on launches are shown to `observer` instead of being run, until it is null:
+/// what operations would launch.
 void observe_launches(std::function<void(const LaunchRequest&)> observer);
 /// A pointer among a kernel's arguments must not point to ordinary host memory: a GPU would fault on it.
 void check_argument(const void* p, SourceLine where);

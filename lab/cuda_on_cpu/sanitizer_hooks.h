@@ -1,6 +1,6 @@
 // The sanitizer entry points that fibers must call, as weak symbols: the runtime is compiled once, without
-// instrumentation, and announces its fibers to whichever sanitizer the final program is linked with. (Uninstrumented on
-// purpose: what the emulator does to its own data is no access of the kernel's.)
+// instrumentation, and announces its fibers to whichever sanitizer the final program is linked with.
+// (Uninstrumented on purpose: what the emulator does to its own data is no access of the kernel's.)
 #pragma once
 
 #include <cstddef>
@@ -44,7 +44,8 @@ inline void release(void* tag) {
   if (__tsan_release) __tsan_release(tag);
 }
 
-/// For the emulator's own heap blocks, which fibers hand to each other: TSan sees malloc and free even from here.
+/// For the emulator's own heap blocks, which fibers hand to each other: TSan sees
+/// malloc and free even from here.
 struct Quiet {
   Quiet() {
     if (AnnotateIgnoreWritesBegin) AnnotateIgnoreWritesBegin("", 0);

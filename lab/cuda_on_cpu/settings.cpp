@@ -26,8 +26,8 @@ uint64_t number(const char* name, uint64_t otherwise) {
 Settings read() {
   Settings s;
   s.seed = number("IMAGO_EMU_SEED", 0);
-  // The trace counts in one thread. TSan gets two even on one core: blocks of different threads are unordered for it,
-  // so it sees races between blocks.
+  // The trace counts in one thread. TSan gets two even on one core: blocks of different threads are unordered
+  // for it, so it sees races between blocks.
   const unsigned cores = std::clamp(std::thread::hardware_concurrency(), under_tsan() ? 2u : 1u, 16u);
   s.threads = static_cast<int>(number("IMAGO_EMU_THREADS", imago_trace_access ? 1 : cores));
   if (s.threads < 1 || s.threads > 256) bad_input("IMAGO_EMU_THREADS must be 1..256");

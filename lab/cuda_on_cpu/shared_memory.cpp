@@ -94,7 +94,7 @@ bool SharedMemory::contains(const void* p, size_t bytes) const {
   return false;
 }
 
-// ------------------------------------------------------------------------------------------------------------- async proxy
+// ---- async proxy ----
 void SharedMemory::open_view() {
   if (view_open_) return;
   quiet_fill(view_, kNaN, used_);
@@ -132,7 +132,7 @@ void SharedMemory::async_poison(uint32_t address, size_t bytes) {
   quiet_fill(view_ + (address - kBase), kNaN, bytes);
 }
 
-// ---------------------------------------------------------------------------------------------------- called by the kernels
+// ---- called by the kernels ----
 void* static_shared(const void* key, const char* name, size_t bytes, size_t alignment) {
   return worker->shared.declare(key, name, bytes, alignment);
 }

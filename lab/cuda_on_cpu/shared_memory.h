@@ -1,10 +1,10 @@
-// The shared memory of a block: an arena with 18-bit addresses, NaN at the start, red zones between the arrays, and a
-// second copy that holds what the async proxy (TMA, wgmma) can see.
+// The shared memory of a block: an arena with 18-bit addresses, NaN at the start, red zones between the
+// arrays, and a second copy that holds what the async proxy (TMA, wgmma) can see.
 //
-// A generic store reaches the async proxy only through fence.proxy.async. So the copy is brought up to date by fences and by
-// the async proxy's own writes; an asynchronous read compares both and reports bytes that differ. What this cannot see: a
-// fence by one thread counts for all stores made before it in the schedule, also those of other threads. Shuffled
-// schedules make such luck rare.
+// A generic store reaches the async proxy only through fence.proxy.async. So the copy is brought up to date
+// by fences and by the async proxy's own writes; an asynchronous read compares both and reports bytes that
+// differ. What this cannot see: a fence by one thread counts for all stores made before it in the schedule,
+// also those of other threads. Shuffled schedules make such luck rare.
 #pragma once
 
 #include <cstddef>

@@ -59,7 +59,7 @@ void Runtime::run_all() {
 
 using namespace emu;
 
-// ------------------------------------------------------------------------------------------------------------- streams
+// ---- streams ----
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned flags) {
   Runtime& r = Runtime::get();
   Lock lock(r.mutex);
@@ -126,7 +126,7 @@ cudaError_t cudaLaunchHostFunc(cudaStream_t stream, void (*function)(void*), voi
   return remember(r.enqueue(r.resolve(stream), [=] { function(data); }));
 }
 
-// -------------------------------------------------------------------------------------------------------------- events
+// ---- events ----
 cudaError_t cudaEventCreateWithFlags(cudaEvent_t* event, unsigned) {
   Runtime& r = Runtime::get();
   Lock lock(r.mutex);

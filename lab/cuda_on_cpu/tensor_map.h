@@ -20,7 +20,8 @@ struct alignas(64) TensorMap {
 };
 static_assert(sizeof(TensorMap) == 128);
 
-/// The XOR that a swizzle mode applies to a shared memory address: 16-byte chunks move within rows of 128 (64, 32) bytes.
+/// The XOR that a swizzle mode applies to a shared memory address: 16-byte chunks move within
+/// rows of 128 (64, 32) bytes.
 inline uint32_t swizzled(uint32_t address, Swizzle mode) {
   switch (mode) {
     case Swizzle::kNone: return address;

@@ -1,9 +1,10 @@
 // Counts bank conflicts and memory sectors, without a GPU.
 //
-// Kernels are compiled with -fsanitize=thread, which calls a function at every load and store, but linked with this file in
-// place of the TSan runtime. It takes the n-th access of each lane of a warp at one place in the code for one warp
-// request, and counts for it
-//   shared memory: passes, as the 32 banks of 4 bytes serve it (32 lanes a pass, 16 when each moves 8 bytes, 8 for 16);
+// Kernels are compiled with -fsanitize=thread, which calls a function at every load and store, but linked
+// with this file in place of the TSan runtime. It takes the n-th access of each lane of a warp at one place
+// in the code for one warp request, and counts for it
+//   shared memory: passes, as the 32 banks of 4 bytes serve it (32 lanes a pass, 16 when each moves
+//   8 bytes, 8 for 16);
 //   global memory: 32-byte sectors.
 // The report, at exit, sets both against the least possible. Only block (0,0,0) of each launch is looked at.
 #include <dlfcn.h>
@@ -62,7 +63,8 @@ Trace& trace() {
   return t;
 }
 
-// The passes that `n` lanes need for `bytes` each: distinct words in the fullest bank, summed over groups of lanes.
+// The passes that `n` lanes need for `bytes` each: distinct words in the fullest bank,
+// summed over groups of lanes.
 void count_shared(const std::vector<uintptr_t>& lanes, int bytes, Totals& t) {
   const size_t group = bytes <= 4 ? 32 : bytes == 8 ? 16 : 8;
   for (size_t begin = 0; begin < lanes.size(); begin += group) {
@@ -177,7 +179,7 @@ Trace::~Trace() {
 
 using imago::cuda_on_cpu::emu::hit;
 
-// ------------------------------------------------------------------------------------------ what the compiler's calls want
+// ---- what the compiler's calls want ----
 extern "C" {
 
 void imago_trace_access(const void* p, size_t bytes, int write, const char* file, int line) {
@@ -223,20 +225,20 @@ void __tsan_atomic_signal_fence(int) {}
   int __tsan_atomic##bits##_compare_exchange_##name(volatile T* p, T* expected, T v, int, int) {   \
     return __atomic_compare_exchange_n(p, expected, v, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST); \
   }
-#define ATOMICS(bits, T)                                                                                   \
-  T __tsan_atomic##bits##_load(const volatile T* p, int) {                                                 \
-    return __atomic_load_n(p, __ATOMIC_SEQ_CST);                                                           \
-  }                                                                                                        \
-  void __tsan_atomic##bits##_store(volatile T* p, T v, int) {                                              \
-    __atomic_store_n(p, v, __ATOMIC_SEQ_CST);                                                              \
-  }                                                                                                        \
-  T __tsan_atomic##bits##_exchange(volatile T* p, T v, int) {                                              \
-    return __atomic_exchange_n(p, v, __ATOMIC_SEQ_CST);                                                    \
-  }                                                                                                        \
-  UPDATE(bits, T, fetch_add)                                                                               \
-  UPDATE(bits, T, fetch_sub)                                                                               \
-  UPDATE(bits, T, fetch_and) UPDATE(bits, T, fetch_or) UPDATE(bits, T, fetch_xor) COMPARE(bits, T, strong) \
-      COMPARE(bits, T, weak)
+#define ATOMICS(bits, T)                                      \
+  T __tsan_atomic##bits##_load(const volatile T* p, int) {    \
+    return __atomic_load_n(p, __ATOMIC_SEQ_CST);              \
+  }                                                           \
+  void __tsan_atomic##bits##_store(volatile T* p, T v, int) { \
+    __atomic_store_n(p, v, __ATOMIC_SEQ_CST);                 \
+  }                                                           \
+  T __tsan_atomic##bits##_exchange(volatile T* p, T v, int) { \
+    return __atomic_exchange_n(p, v, __ATOMIC_SEQ_CST);       \
+  }                                                           \
+  UPDATE(bits, T, fetch_add)                                  \
+  UPDATE(bits, T, fetch_sub)                                  \
+  UPDATE(bits, T, fetch_and)                                  \
+  UPDATE(bits, T, fetch_or) UPDATE(bits, T, fetch_xor) COMPARE(bits, T, strong) COMPARE(bits, T, weak)
 ATOMICS(8, char) ATOMICS(16, short) ATOMICS(32, int) ATOMICS(64, long)
 
 }  // extern "C"

@@ -1,5 +1,5 @@
-// CUDA's built-in vector types, with CUDA's alignment: a misaligned access through one of them is undefined here too, and
-// UBSan reports it.
+// CUDA's built-in vector types, with CUDA's alignment: a misaligned access through one of them is undefined
+// here too, and UBSan reports it.
 #pragma once
 
 #include <cstdint>

@@ -1,5 +1,5 @@
-// Warp intrinsics. The last lane to come computes for all, in code that no sanitizer instruments: lanes exchange registers
-// here, not memory.
+// Warp intrinsics. The last lane to come computes for all, in code that no sanitizer instruments: lanes
+// exchange registers here, not memory.
 #include <algorithm>
 
 #include "lab/cuda_on_cpu/worker.h"

@@ -1,5 +1,5 @@
-// wgmma: the asynchronous matrix product of a warpgroup, done warp by warp. Operands are read when the product is waited
-// for, accumulators are NaN until then, and an operand that changed in between is reported.
+// wgmma: the asynchronous matrix product of a warpgroup, done warp by warp. Operands are read when the
+// product is waited for, accumulators are NaN until then, and an operand that changed in between is reported.
 #include <algorithm>
 #include <list>
 
@@ -264,8 +264,8 @@ void wgmma_commit(SourceLine where) {
   worker->meet("wgmma.commit_group", ~0u, true, false, nullptr, nullptr, commit, where);
 }
 
-// A product is one operation of the warpgroup: when it is complete for one warp, none of the four reads its operands any
-// more. Kernels rely on that, a single thread hands the stage back for all.
+// A product is one operation of the warpgroup: when it is complete for one warp, none of the four reads its
+// operands any more. Kernels rely on that, a single thread hands the stage back for all.
 void wgmma_wait(int pending, SourceLine where) {
   if ((worker->current().warp / 4 + 1) * 128 > worker->threads())
     die(where, "wgmma: this warpgroup has less than four warps");

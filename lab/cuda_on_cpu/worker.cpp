@@ -30,7 +30,7 @@ uint32_t Worker::random() {
   return static_cast<uint32_t>(random_state_ >> 33);
 }
 
-// ------------------------------------------------------------------------------------------------------- running a block
+// ---- running a block ----
 void Worker::reset(const Launch& launch, uint3 index) {
   launch_ = &launch;
   threads_ = live_ = static_cast<int>(launch.block.x * launch.block.y * launch.block.z);
@@ -123,7 +123,8 @@ void Worker::land_all_async() {
   while (!async_.empty()) land_one();
 }
 
-// Hands the CPU to the next fiber that can run. Asynchronous work lands when nobody can run, in shuffled runs also earlier.
+// Hands the CPU to the next fiber that can run. Asynchronous work lands when nobody can run, in
+// shuffled runs also earlier.
 void Worker::run_next() {
   Fiber* from = current_;
   while (!async_.empty() && (ready_head_ == ready_.size() || (shuffled_ && random() % 8 == 0))) land_one();
@@ -180,7 +181,7 @@ void Worker::jitter() {
   if (shuffled_ && random() % 4 == 0) yield();
 }
 
-// ---------------------------------------------------------------------------------------------------------- block barriers
+// ---- block barriers ----
 namespace {
 
 /// Waits until b.threads have arrived; returns the sum of what they brought. `waits` false: bar.arrive.
@@ -226,7 +227,7 @@ void named_barrier(int id, int threads, bool wait, SourceLine where) {
   arrive_at(b, 0, wait, op, where);
 }
 
-// -------------------------------------------------------------------------------------------------------------------- warps
+// ---- warps ----
 void Worker::finish(Meeting& m) {
   if (m.combine) {
     const Quiet quiet;

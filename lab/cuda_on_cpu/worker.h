@@ -1,5 +1,5 @@
-// A worker runs blocks, one after the other, on one OS thread: scheduler, barriers, warps and shared memory of the block at hand.
-// Internal to the emulator.
+// A worker runs blocks, one after the other, on one OS thread: scheduler, barriers, warps and shared memory
+// of the block at hand. Internal to the emulator.
 #pragma once
 
 #include <functional>
@@ -78,7 +78,8 @@ class Worker {
   void wait(Waiters& waiters, const char* op, SourceLine where);
   void wake(Waiters& waiters);
   void yield();
-  /// A yield in a loop that waits for something: lets copies land now and then, and notices when nothing ever will.
+  /// A yield in a loop that waits for something: lets copies land now and then, and
+  /// notices when nothing ever will.
   void poll(const char* op, SourceLine where);
   /// In shuffled runs: sometimes lets the others overtake at a point where CUDA promises no order.
   void jitter();

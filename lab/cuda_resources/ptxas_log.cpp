@@ -20,7 +20,8 @@ std::string demangled(const std::string& mangled) {
   return result;
 }
 
-/// Where the parameter list begins: the first '(' outside of template arguments and of "(anonymous namespace)".
+/// Where the parameter list begins: the first '(' outside of template arguments and
+/// of "(anonymous namespace)".
 size_t parameters_of(const std::string& name) {
   int depth = 0;
   for (size_t i = 0; i < name.size(); ++i) {

@@ -18,16 +18,16 @@ struct CompiledKernel {
 
 struct PtxasLog {
   std::vector<CompiledKernel> kernels;
-  /// "Potential Performance Loss": wgmma that runs serialized (C7510 to C7514), setmaxnreg that is ignored (C7508).
-  /// nvcc takes them for information and succeeds.
+  /// "Potential Performance Loss": wgmma that runs serialized (C7510 to C7514), setmaxnreg that is ignored
+  /// (C7508). nvcc takes them for information and succeeds.
   std::vector<std::string> performance_losses;
 };
 
 /// Throws Error where the text is not what ptxas writes.
 PtxasLog parse_ptxas_log(const std::string& text, const std::string& file);
 
-/// A kernel's demangled name without what does not tell kernels apart: return type, parameters, namespaces. The name
-/// from nvcc and that of the same kernel compiled for the CPU become equal.
+/// A kernel's demangled name without what does not tell kernels apart: return type, parameters, namespaces.
+/// The name from nvcc and that of the same kernel compiled for the CPU become equal.
 std::string readable_name(const std::string& mangled);
 
 }  // namespace imago::cuda_resources

@@ -1,5 +1,6 @@
 // A trained model on disk, as diffusers' DDPMPipeline and DDIMPipeline keep it:
-//   model_index.json   unet/config.json   unet/diffusion_pytorch_model.safetensors   scheduler/scheduler_config.json
+//   model_index.json   unet/config.json   unet/diffusion_pytorch_model.safetensors
+//   scheduler/scheduler_config.json
 #pragma once
 
 #include <filesystem>

@@ -50,10 +50,10 @@ class TrainingLoss {
   TrainingBatch batch(const UNetConfig& model, const Tensor& images,
                       const std::vector<int64_t>& sample_ids) const;
 
-  /// Draws the noise, runs the model and compares: the loss [N], float32 (float64), one per image. A function of
-  /// (seed, batch, weights) alone, and nothing but operations of the device: it can be recorded as a graph.
-  /// backward(loss, dy) with dy = 1/N each gives the gradients of the mean. Dropout drops where a DropoutScope is
-  /// alive.
+  /// Draws the noise, runs the model and compares: the loss [N], float32 (float64), one per image. A
+  /// function of (seed, batch, weights) alone, and nothing but operations of the device: it can be
+  /// recorded as a graph. backward(loss, dy) with dy = 1/N each gives the gradients of the mean. Dropout
+  /// drops where a DropoutScope is alive.
   Tensor operator()(UNet& model, const TrainingBatch& batch) const;
 
   /// t of a sample, uniform in 0 .. T-1.

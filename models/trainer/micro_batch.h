@@ -9,8 +9,8 @@
 
 namespace imago {
 
-/// Computes the losses [N] and adds their gradients to those of the model's parameters; dloss [N] says what each
-/// image's loss counts. A function of (seed, batch, weights) alone: it can be run again.
+/// Computes the losses [N] and adds their gradients to those of the model's parameters; dloss [N] says what
+/// each image's loss counts. A function of (seed, batch, weights) alone: it can be run again.
 Tensor run_micro_batch(UNet& model, const TrainingLoss& loss, const TrainingBatch& batch, const Tensor& dloss,
                        uint64_t seed);
 

@@ -9,7 +9,8 @@
 
 namespace imago {
 
-/// The micro-batches of a step and the numbers of its update, at fixed places on the device and uploaded together.
+/// The micro-batches of a step and the numbers of its update, at fixed places on the
+/// device and uploaded together.
 class StepInputs {
  public:
   explicit StepInputs(const TrainConfig& config);

@@ -237,8 +237,8 @@ bool Trainer::finish_row(Pending& p) const {
 }
 
 /// The step after `step` updates gave a loss or gradient that is not finite: finds out where and throws.
-/// Where updates have been made since, the run is computed again from the last checkpoint, looking at each step,
-/// up to the same point.
+/// Where updates have been made since, the run is computed again from the last checkpoint, looking at each
+/// step, up to the same point.
 void Trainer::explain_non_finite(int64_t step) {
   if (config_.steps_in_flight > 1) {
     config_.steps_in_flight = 1;

@@ -26,9 +26,9 @@ struct NonFiniteError : Error {
 /// number, state of weights and moments): all randomness hangs on the seed and the global number of a sample.
 /// So a run that goes on from a checkpoint ends in the same bits as one that was never interrupted.
 ///
-/// On a device that has graphs, the third step is recorded and all later ones are launches of that graph: the
-/// device never waits for the host, which uploads the next step's inputs meanwhile and looks at losses as they
-/// arrive.
+/// On a device that has graphs, the third step is recorded and all later ones are launches of that
+/// graph: the device never waits for the host, which uploads the next step's inputs meanwhile and looks
+/// at losses as they arrive.
 class Trainer {
  public:
   /// Bad input where config and data do not fit together (sizes, channels, class labels).

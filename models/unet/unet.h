@@ -49,8 +49,8 @@ class UNet : public Module {
   std::unique_ptr<Conv2d> conv_out_;
 };
 
-/// The types of timesteps and class labels that the model's embeddings want: float32 for features computed from
-/// the number, int32 for rows of a table.
+/// The types of timesteps and class labels that the model's embeddings want: float32 for features computed
+/// from the number, int32 for rows of a table.
 DType timestep_type(const UNetConfig& config);
 DType class_label_type(const UNetConfig& config);
 /// [N] timesteps on a device, in the type that the model's time embedding wants. Bad input where a learned

@@ -1,9 +1,8 @@
 // Convolution and its gradients by oneDNN (conv2d_onednn.h), with what it lacks around it.
 //
 //   Two sources.  conv(concat(a, b), w) = conv(a, w[..., :Ca]) + conv(b, w[..., Ca:]): one convolution a
-//   source,
-//                 each with its channels of the weights; the second adds to the first's result. The gradients
-//                 take one convolution a source, too. The concatenation is never made.
+//                 source, each with its channels of the weights; the second adds to the first's result. The
+//                 gradients take one convolution a source, too. The concatenation is never made.
 //   bfloat16.     Where the CPU cannot multiply it, operands are widened to float32 in the workspace, and
 //                 the result is rounded once, at the end.
 //   dgrad.        The scale and the sum so far take one pass over a dx in float32 (oneDNN's own sum is for

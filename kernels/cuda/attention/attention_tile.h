@@ -75,8 +75,9 @@ struct HeadTile {
   }
 };
 
-/// scores[j] (16 x 8 each) = rows `row` .. + 16 of `a` times rows 8 j .. of `b`, over all channels. kColumns
-/// rows of b. Unrolled by 64 channels, after which the swizzle repeats: more, at D = 256, and registers spill.
+/// scores[j] (16 x 8 each) = rows `row` .. + 16 of `a` times rows 8 j .. of `b`, over all
+/// channels. kColumns rows of b. Unrolled by 64 channels, after which the swizzle repeats: more,
+/// at D = 256, and registers spill.
 template <int kD, int kColumns>
 __device__ __forceinline__ void multiply_transposed(float (&scores)[kColumns / 8][4], const unsigned char* a,
                                                     int row, const unsigned char* b) {

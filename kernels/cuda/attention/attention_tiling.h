@@ -1,5 +1,5 @@
-// The tiles of attention's tensor-core kernels: a block owns 64 queries (or keys) of one head and walks along the
-// others, a tile at a time.
+// The tiles of attention's tensor-core kernels: a block owns 64 queries (or keys) of one head and walks along
+// the others, a tile at a time.
 #pragma once
 
 #include <algorithm>

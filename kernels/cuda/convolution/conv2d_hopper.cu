@@ -10,8 +10,8 @@
 // pixels, so that the R vertical taps of one (s, 64 channels) are the same box read at R starting rows: a 3x3
 // convolution loads its pixels three times (and a quarter) instead of nine.
 //
-// Blocks are persistent, one a multiprocessor: on an H100 each takes every 132nd tile. The results go from the
-// accumulators straight to memory, so the rings stay in use, and while the consumers finish one tile the
+// Blocks are persistent, one a multiprocessor: on an H100 each takes every 132nd tile. The results go from
+// the accumulators straight to memory, so the rings stay in use, and while the consumers finish one tile the
 // producer fetches the next.
 //
 // Cost, per tile and 64 channels of one tap: 256 x 128 x 64 products take 1024 cycles of the tensor cores;
@@ -162,8 +162,8 @@ __device__ __forceinline__ void consume(const Rings& rings, RingPositions& at, c
   if (leader) ptx::mbarrier_arrive(free_pixels);
 }
 
-/// Lane t of every four holds two neighbours of each of four groups of eight channels, from channel 2 t on. After
-/// two exchanges with other lanes it holds the eight channels of group t: the transpose of 4 x 4 pairs.
+/// Lane t of every four holds two neighbours of each of four groups of eight channels, from channel 2 t on.
+/// After two exchanges with other lanes it holds the eight channels of group t: the transpose of 4 x 4 pairs.
 __device__ __forceinline__ void gather_channels(float2 (&pair)[4]) {
   const auto swap = [](float2& low, float2& high, int distance, bool keep_high) {
     const float2 give = keep_high ? low : high;

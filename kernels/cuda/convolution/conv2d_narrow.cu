@@ -1,16 +1,17 @@
-// Convolution between many channels and an image of at most three: the last layer of a U-Net forward, and the weight
-// gradients of its first and last. 3x3, stride 1; the formulas are in conv2d.cu and conv2d_wgrad.cu.
+// Convolution between many channels and an image of at most three: the last layer of a U-Net forward, and the
+// weight gradients of its first and last. 3x3, stride 1; the formulas are in conv2d.cu and conv2d_wgrad.cu.
 //
-// x [N,H,W,C], w and dw [K,3,3,C], dy and y [N,Ho,Wo,K]; float32 or bfloat16, sums in float32. The *wide* tensor has up
-// to 128 channels in fours, the *narrow* one up to three.
+// x [N,H,W,C], w and dw [K,3,3,C], dy and y [N,Ho,Wo,K]; float32 or bfloat16, sums in float32. The *wide*
+// tensor has up to 128 channels in fours, the *narrow* one up to three.
 //
-// The idea: tiles of a matrix product are 64 wide or wider and would multiply zeros in all but three of their columns.
-// Here a lane owns four wide channels, a warp all 128, and what belongs to the 27 narrow places (taps x channels) around
-// a pixel stays in 108 registers of the lane: weights forward, sums in the weight gradient.
+// The idea: tiles of a matrix product are 64 wide or wider and would multiply zeros in all but three
+// of their columns. Here a lane owns four wide channels, a warp all 128, and what belongs to the 27
+// narrow places (taps x channels) around a pixel stays in 108 registers of the lane: weights
+// forward, sums in the weight gradient.
 //
-// Cost: 54 N Ho Wo C FLOP on the ordinary pipelines, the wide tensor read once from memory: at N = 128, 32x32x128 in
-// bfloat16 0.9 GFLOP and 34 MB: 14 us of FFMA and 11 us at 3 TB/s on an H100, where the tiles of implicit_gemm.h take
-// an estimated 100 us forward and 300 us and more for dw. Not measured on a GPU yet.
+// Cost: 54 N Ho Wo C FLOP on the ordinary pipelines, the wide tensor read once from memory: at N = 128,
+// 32x32x128 in bfloat16 0.9 GFLOP and 34 MB: 14 us of FFMA and 11 us at 3 TB/s on an H100, where the tiles of
+// implicit_gemm.h take an estimated 100 us forward and 300 us and more for dw. Not measured on a GPU yet.
 #include "kernels/cuda/convolution/conv2d_narrow.h"
 
 #include "kernels/cuda/device/four.h"
@@ -70,12 +71,14 @@ __global__ void __launch_bounds__(kThreads, kNarrowBlocks)
 }
 
 // ---- weight gradient: sums[tap,j,c] = sum over wide pixels of wide[pixel,c] narrow[pixel -+ tap, j] ----
-// The bias's: a wide dy passes through the registers anyway; a narrow one is so small that it is read once more.
+// The bias's: a wide dy passes through the registers anyway; a narrow one is so small
+// that it is read once more.
 
 using Sums = float[kTaps][kNarrow][kWidePerLane];  // of a lane
 
-/// The narrow pixels that the taps of row h reach, as float4 [kFilter][width + 2], zeros outside: tile[r][v + s] if the
-/// wide tensor is dy (tap r, s reads x at + r, + s), tile[r][v + 2 - s] if it is x (whose dy is at - r, - s).
+/// The narrow pixels that the taps of row h reach, as float4 [kFilter][width + 2], zeros outside:
+/// tile[r][v + s] if the wide tensor is dy (tap r, s reads x at + r, + s), tile[r][v + 2 - s] if it is x
+/// (whose dy is at - r, - s).
 template <bool kWideIsDy, class T>
 __device__ __forceinline__ void load_narrow(const T* narrow, const Images& g, int n, int h, float4* tile) {
   const int columns = g.width + kFilter - 1;

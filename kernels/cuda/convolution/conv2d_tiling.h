@@ -1,5 +1,5 @@
-// Which kernel a convolution takes, and how it is cut: conv2d_hopper.cu and conv2d_wgrad_hopper.cu where the GPU and
-// the shape suit them, the implicit GEMM of tiling/gemm.h elsewhere.
+// Which kernel a convolution takes, and how it is cut: conv2d_hopper.cu and conv2d_wgrad_hopper.cu where the
+// GPU and the shape suit them, the implicit GEMM of tiling/gemm.h elsewhere.
 #pragma once
 
 #include <algorithm>
@@ -76,8 +76,8 @@ struct HopperTiling {
 };
 
 /// Stride 1. x [N,H,W,C] (for dgrad dy) and w [K,R,S,C] give an output of [N,Ho,Wo] x `columns` channels;
-/// vector_out: in aligned eights. `pixels` of a tile: 256 or 128; 0 goes by rule. Nothing where the shape does
-/// not suit.
+/// vector_out: in aligned eights. `pixels` of a tile: 256 or 128; 0 goes by rule. Nothing
+/// where the shape does not suit.
 inline std::optional<HopperTiling> hopper_tiling(const GpuLimits& gpu, const Concat& x, ConstTensorRef w,
                                                  const Shape& output, int64_t columns, bool vector_out,
                                                  int pixels = 0) {
@@ -103,7 +103,8 @@ inline std::optional<HopperTiling> hopper_tiling(const GpuLimits& gpu, const Con
   return t;
 }
 
-/// What one residue class of rows (or columns) of dx has to do in dgrad, counted by q: h = first + q * stride.
+/// What one residue class of rows (or columns) of dx has to do in dgrad, counted by
+/// q: h = first + q * stride.
 struct ResidueClass {
   int first, pixels;  // h of q = 0; how many q's
   int tap, taps;      // last tap it sees (r = tap - u * stride for u = 0, 1, ...), and how many
@@ -145,8 +146,9 @@ inline int wgrad_parts(const GpuLimits& gpu, int64_t k, int64_t columns, int64_t
 /// How many parts the second launch of a thread has on their way.
 constexpr int kPartsInFlight = 16;
 
-/// The sum of dy, dbias, needs one tile of each row of dw's tiles. So that its blocks do not end after all others,
-/// up to four tiles share the steps; without parts one has them all, because nobody would add up the shares.
+/// The sum of dy, dbias, needs one tile of each row of dw's tiles. So that its blocks do not end
+/// after all others, up to four tiles share the steps; without parts one has them all, because
+/// nobody would add up the shares.
 constexpr int kMostBiasShares = 4;
 constexpr int bias_shares(int64_t column_tiles, int parts) {
   return parts > 1 ? static_cast<int>(std::min<int64_t>(column_tiles, kMostBiasShares)) : 1;

@@ -16,8 +16,8 @@
 // with its slowest block.
 //
 // Cost: 2 N Ho Wo K R S C FLOP; dy is read R S C / 128 times and x K / 128 times through L2; the parts are
-// written and read once, 8 bytes a weight and part. dbias: one mma more beside sixteen, in every fourth step of
-// four tiles of columns. Where the shape suits it, an H100 takes conv2d_wgrad_hopper.cu instead; C <= 3 or
+// written and read once, 8 bytes a weight and part. dbias: one mma more beside sixteen, in every fourth step
+// of four tiles of columns. Where the shape suits it, an H100 takes conv2d_wgrad_hopper.cu instead; C <= 3 or
 // K <= 3 takes conv2d_narrow.cu. Not measured on a GPU yet.
 #include "kernels/cuda/convolution/conv2d.h"
 

@@ -11,17 +11,17 @@
 // of the image. So one box feeds three taps, and the instruction is as wide as three separate boxes would
 // make it. For other filters the blocks are three boxes of channels.
 //
-// dbias is the sum of dy down the pixels. Two warps of the warpgroup that has only one thread busy, the one that
-// loads, sum boxes of dy on ordinary pipelines while the tensor cores multiply them. A wgmma with eight columns
-// of ones would have to read dy from shared memory once more, too (a block of columns further along than the
-// boxes of x cannot be part of the same instruction), and hold up the tensor cores for those 16 cycles beside
-// every 96. Up to four tiles of columns take turns, box by box: one alone would need all the bandwidth of its
-// shared memory and end after the others.
+// dbias is the sum of dy down the pixels. Two warps of the warpgroup that has only one thread busy, the one
+// that loads, sum boxes of dy on ordinary pipelines while the tensor cores multiply them. A wgmma with eight
+// columns of ones would have to read dy from shared memory once more, too (a block of columns further along
+// than the boxes of x cannot be part of the same instruction), and hold up the tensor cores for those 16
+// cycles beside every 96. Up to four tiles of columns take turns, box by box: one alone would need all the
+// bandwidth of its shared memory and end after the others.
 //
 // Cost, per block and 128 pixels of a 3x3 filter: 128 x 192 x 128 products, 1536 cycles of the tensor cores,
-// for 50 KiB from L2 (34 bytes a cycle) and 85 bytes of shared memory read a cycle; where dy is summed, in every
-// fourth box, 21 more, in some 600 instructions of each of the two warps. The parts are written and read once,
-// 8 bytes a weight and part. Not measured on a GPU yet; 50 to 70 % of 989 TFLOP/s expected.
+// for 50 KiB from L2 (34 bytes a cycle) and 85 bytes of shared memory read a cycle; where dy is summed, in
+// every fourth box, 21 more, in some 600 instructions of each of the two warps. The parts are written and
+// read once, 8 bytes a weight and part. Not measured on a GPU yet; 50 to 70 % of 989 TFLOP/s expected.
 #include "kernels/cuda/convolution/conv2d_hopper.h"
 #include "kernels/cuda/convolution/hopper_pixels.h"
 
@@ -81,8 +81,8 @@ __device__ __forceinline__ void produce(const WgradPlan& plan, unsigned char* sh
   }
 }
 
-/// One warp: this block's share of dbias for 64 k's, from `first_output` on. A lane sums eight k's of every fourth
-/// pixel.
+/// One warp: this block's share of dbias for 64 k's, from `first_output` on. A lane sums eight
+/// k's of every fourth pixel.
 template <int kPixels>
 __device__ __forceinline__ void sum_outputs(const WgradPlan& plan, const unsigned char* dy, uint64_t* full,
                                             uint64_t* empty, int boxes, int share, int first_output,
@@ -118,8 +118,8 @@ __device__ __forceinline__ void sum_outputs(const WgradPlan& plan, const unsigne
   for (int e = 0; e < 8; ++e) to.put_bias(static_cast<int>(blockIdx.z), share, k + e, sum[e]);
 }
 
-/// grid.x: tiles of columns x tiles of k's, k's first; grid.z: parts of the pixels. Warpgroup 0 loads and sums
-/// dy, 1 and 2 multiply.
+/// grid.x: tiles of columns x tiles of k's, k's first; grid.z: parts of the pixels. Warpgroup 0 loads and
+/// sums dy, 1 and 2 multiply.
 template <int kPixels>  // of a box; a constant, because ptxas wants to see every wgmma of a group
 __global__ void __launch_bounds__(kConsumers + kWarpgroup, 1)
     conv2d_wgrad_wgmma(const __grid_constant__ TensorMap map_a, const __grid_constant__ TensorMap map_b,

@@ -1,5 +1,5 @@
-// The boxes of tiling/pixel_boxes.h on the device, and the rings through which they reach the tensor cores. Shared by
-// conv2d_hopper.cu and conv2d_wgrad_hopper.cu.
+// The boxes of tiling/pixel_boxes.h on the device, and the rings through which they reach the tensor cores.
+// Shared by conv2d_hopper.cu and conv2d_wgrad_hopper.cu.
 #pragma once
 
 #include "kernels/cuda/convolution/pixel_boxes.h"

@@ -19,8 +19,8 @@
 
 namespace imago::IMAGO_CUDA_NAMESPACE {
 
-/// An `Out` that may want the sums of A's lines along k, too, from the first line_shares() tiles of each row of tiles:
-/// they take turns, step by step. line_sum(share, m, sum).
+/// An `Out` that may want the sums of A's lines along k, too, from the first line_shares() tiles of each row
+/// of tiles: they take turns, step by step. line_sum(share, m, sum).
 template <class Out>
 concept TakesLineSums = requires(const Out& out) {
   out.line_shares();

@@ -1,4 +1,5 @@
-// The gradient of convolution by its per-image bias, the time embedding: dper_image[n,k] = scale * sum_p dy[n,p,k].
+// The gradient of convolution by its per-image bias, the time embedding: dper_image[n,k]
+// = scale * sum_p dy[n,p,k].
 //
 // dy [N,P,K] or [N,H,W,K] float32 or bfloat16; dper_image [N,K] as dy.
 //

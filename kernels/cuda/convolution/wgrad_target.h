@@ -5,8 +5,8 @@
 
 namespace imago::IMAGO_CUDA_NAMESPACE {
 
-/// Either the gradients themselves, dw [K,(R,S,C)] and dbias [K], to which scaled sums are added, or scratch memory
-/// in which every part of the pixels keeps its own sums: [parts,K,(R,S,C)] and [parts,shares,K].
+/// Either the gradients themselves, dw [K,(R,S,C)] and dbias [K], to which scaled sums are added, or scratch
+/// memory in which every part of the pixels keeps its own sums: [parts,K,(R,S,C)] and [parts,shares,K].
 struct WgradTarget {
   float* dw;
   float* dbias;  // null: nobody wants it

@@ -1,7 +1,7 @@
-// What every .cu file includes first: CUDA itself under nvcc, its emulation under a host compiler, and the few spellings in
-// which they differ: shared memory declarations and launches.
+// What every .cu file includes first: CUDA itself under nvcc, its emulation under a host compiler, and the
+// few spellings in which they differ: shared memory declarations and launches.
 //
-//   namespace imago::IMAGO_CUDA_NAMESPACE {                     // `cuda` or `cuda_on_cpu`: one program can hold both
+//   namespace imago::IMAGO_CUDA_NAMESPACE {    // `cuda` or `cuda_on_cpu`: one program can hold both
 //   __global__ void scale(float* x, float a, int n) {
 //     IMAGO_SHARED(float, tile, [8][128]);                      // __shared__ float tile[8][128];
 //     IMAGO_DYNAMIC_SHARED(ring);                               // extern __shared__ unsigned char ring[];

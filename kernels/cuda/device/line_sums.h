@@ -1,5 +1,5 @@
-// sum_k A(m,k) for one tile in shared memory, beside the product with B (tile_product.h): the product with one more
-// column of B that holds ones. For A with k outside.
+// sum_k A(m,k) for one tile in shared memory, beside the product with B (tile_product.h): the product with
+// one more column of B that holds ones. For A with k outside.
 #pragma once
 
 #include "kernels/cuda/device/tile_product.h"
@@ -9,9 +9,9 @@ namespace imago::IMAGO_CUDA_NAMESPACE {
 template <class T, class Shape>
 class LineSums;
 
-/// bfloat16: a fragment of ones is a constant in registers, and each warp sums sixteen of its block's lines: one
-/// ldmatrix and one mma, exact products, for every sixteen of its own product. On ordinary pipelines the same sums
-/// would take as many instructions as the whole product.
+/// bfloat16: a fragment of ones is a constant in registers, and each warp sums sixteen of its block's lines:
+/// one ldmatrix and one mma, exact products, for every sixteen of its own product. On ordinary pipelines the
+/// same sums would take as many instructions as the whole product.
 template <class Shape>
 class LineSums<__nv_bfloat16, Shape> {
   static constexpr int kWarpM = Shape::kM / Shape::kWarpsM;

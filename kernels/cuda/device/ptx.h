@@ -1,6 +1,7 @@
-// Every PTX instruction that the kernels use by name, each with two bodies: inline assembly for the device, the emulator's
-// function for the host. This is the only file with inline PTX; wgmma is in ptx_wgmma.h, which this file includes.
-// Source: NVIDIA, "Parallel Thread Execution ISA", sections 9.7.9 (data movement), 9.7.13 (barriers), 9.7.14 to 9.7.15 (mma).
+// Every PTX instruction that the kernels use by name, each with two bodies: inline assembly for the device,
+// the emulator's function for the host. This is the only file with inline PTX; wgmma is in ptx_wgmma.h, which
+// this file includes. Source: NVIDIA, "Parallel Thread Execution ISA", sections 9.7.9 (data movement), 9.7.13
+// (barriers), 9.7.14 to 9.7.15 (mma).
 //
 // Host bodies take where they were called from, so that a report names the kernel's line and not this file's.
 #pragma once
@@ -33,11 +34,12 @@ IMAGO_PTX uint32_t shared_address(const void* p) {
   IMAGO_ON_HOST(return emu::shared_address(p);)
 }
 
-// --------------------------------------------------------------------------------------------- matrix fragments (sm_80)
-// Lane l = 4 g + t. Fragment of an 8x8 matrix of 16-bit elements: the lane holds (g, 2t) in the low and (g, 2t+1) in the
-// high half; transposed: (2t, g) and (2t+1, g).
+// ---- matrix fragments (sm_80) ----
+// Lane l = 4 g + t. Fragment of an 8x8 matrix of 16-bit elements: the lane holds (g, 2t) in the low and (g,
+// 2t+1) in the high half; transposed: (2t, g) and (2t+1, g).
 
-/// Four 8x8 matrices from shared memory; lane l gives the address of row l % 8 of matrix l / 8. 16-byte aligned.
+/// Four 8x8 matrices from shared memory; lane l gives the address of row l % 8 of
+/// matrix l / 8. 16-byte aligned.
 template <bool kTransposed = false>
 IMAGO_PTX void ldmatrix_x4(uint32_t (&r)[4], const void* row IMAGO_WHERE) {
 #ifdef __CUDACC__
@@ -104,7 +106,8 @@ IMAGO_PTX void stmatrix_x4(void* row, const uint32_t (&r)[4] IMAGO_WHERE) {
 #endif
 }
 
-/// D (16x8, float32) += A (16x16) B (16x8), bfloat16. A in row fragments {rows 0-7, rows 8-15} x {k 0-7, k 8-15}:
+/// D (16x8, float32) += A (16x16) B (16x8), bfloat16. A in row fragments {rows 0-7,
+/// rows 8-15} x {k 0-7, k 8-15}:
 /// a[0] = (g, 2t), a[1] = (g+8, 2t), a[2] = (g, 2t+8), a[3] = (g+8, 2t+8); b[0] = (2t, g), b[1] = (2t+8, g);
 /// d[0], d[1] = (g, 2t), (g, 2t+1); d[2], d[3] = the same of row g+8.
 IMAGO_PTX void mma_m16n8k16_bf16(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2] IMAGO_WHERE) {
@@ -115,8 +118,9 @@ IMAGO_PTX void mma_m16n8k16_bf16(float (&d)[4], const uint32_t (&a)[4], const ui
   IMAGO_ON_HOST(emu::mma_m16n8k16_bf16(d, a, b, where);)
 }
 
-/// D (16x8, float32) += A (16x8) B (8x8) in TF32: a[0] = (g, t), a[1] = (g+8, t), a[2] = (g, t+4), a[3] = (g+8, t+4);
-/// b[0] = (t, g), b[1] = (t+4, g). Operands are float bits; the low 13 are ignored, so round with to_tf32 first.
+/// D (16x8, float32) += A (16x8) B (8x8) in TF32: a[0] = (g, t), a[1] = (g+8, t), a[2] = (g, t+4),
+/// a[3] = (g+8, t+4); b[0] = (t, g), b[1] = (t+4, g). Operands are float bits; the low 13 are ignored, so
+/// round with to_tf32 first.
 IMAGO_PTX void mma_m16n8k8_tf32(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2] IMAGO_WHERE) {
   IMAGO_ON_DEVICE(asm volatile("mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 {%0,%1,%2,%3}, "
                                "{%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
@@ -137,9 +141,9 @@ IMAGO_PTX float exp2_approx(float x) {
   IMAGO_ON_HOST(return std::exp2(x);)
 }
 
-// ------------------------------------------------------------------------------------------------------ cp.async (sm_80)
-/// Starts a copy of 4, 8 or 16 aligned bytes from global to shared memory; past the first `src_bytes` it writes zeros (and
-/// with 0 never looks at `src`).
+// ---- cp.async (sm_80) ----
+/// Starts a copy of 4, 8 or 16 aligned bytes from global to shared memory; past the first `src_bytes` it
+/// writes zeros (and with 0 never looks at `src`).
 template <int kBytes = 16>
 IMAGO_PTX void cp_async(void* dst, const void* src, int src_bytes = kBytes IMAGO_WHERE) {
   static_assert(kBytes == 4 || kBytes == 8 || kBytes == 16, "cp.async copies 4, 8 or 16 bytes");
@@ -161,13 +165,15 @@ IMAGO_PTX void cp_async_commit() {
   IMAGO_ON_DEVICE(asm volatile("cp.async.commit_group;" ::: "memory");)
   IMAGO_ON_HOST(emu::copy_async_commit();)
 }
-/// Waits until at most kPending of this thread's latest groups are in flight. Other threads' copies need a barrier on top.
+/// Waits until at most kPending of this thread's latest groups are in flight. Other threads'
+/// copies need a barrier on top.
 template <int kPending>
 IMAGO_PTX void cp_async_wait() {
   IMAGO_ON_DEVICE(asm volatile("cp.async.wait_group %0;" ::"n"(kPending) : "memory");)
   IMAGO_ON_HOST(emu::copy_async_wait(kPending);)
 }
-/// Arrives at the mbarrier once all prior copies of this thread have landed. The arrival is one of the barrier's count.
+/// Arrives at the mbarrier once all prior copies of this thread have landed. The arrival is
+/// one of the barrier's count.
 IMAGO_PTX void cp_async_mbarrier_arrive(uint64_t* barrier IMAGO_WHERE) {
   IMAGO_ON_DEVICE(
       asm volatile("cp.async.mbarrier.arrive.noinc.shared.b64 [%0];" ::"r"(shared_address(barrier))
@@ -175,7 +181,7 @@ IMAGO_PTX void cp_async_mbarrier_arrive(uint64_t* barrier IMAGO_WHERE) {
   IMAGO_ON_HOST(emu::copy_async_arrive(barrier, where);)
 }
 
-// -------------------------------------------------------------------------------------------------------- named barriers
+// ---- named barriers ----
 /// Waits until `threads` threads have come to barrier `id` (1..15; 0 is __syncthreads). A multiple of 32.
 IMAGO_PTX void bar_sync(int id, int threads IMAGO_WHERE) {
   IMAGO_ON_DEVICE(asm volatile("bar.sync %0, %1;" ::"r"(id), "r"(threads) : "memory");)
@@ -187,8 +193,9 @@ IMAGO_PTX void bar_arrive(int id, int threads IMAGO_WHERE) {
   IMAGO_ON_HOST(emu::named_barrier(id, threads, false, where);)
 }
 
-// -------------------------------------------------------------------------------------------------------- mbarrier (sm_90)
-/// `count` arrivals end a phase, once the bytes announced by expect_tx have landed too. Follow with fence_mbarrier_init().
+// ---- mbarrier (sm_90) ----
+/// `count` arrivals end a phase, once the bytes announced by expect_tx have landed too. Follow
+/// with fence_mbarrier_init().
 IMAGO_PTX void mbarrier_init(uint64_t* barrier, unsigned count IMAGO_WHERE) {
   IMAGO_ON_DEVICE(
       asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(shared_address(barrier)), "r"(count)
@@ -240,7 +247,7 @@ IMAGO_PTX void mbarrier_wait(uint64_t* barrier, unsigned parity IMAGO_WHERE) {
   IMAGO_ON_HOST(emu::mbarrier_wait(barrier, parity, where);)
 }
 
-// -------------------------------------------------------------------------------------------------------------- TMA (sm_90)
+// ---- TMA (sm_90) ----
 /// Ordinary stores to shared memory before this are visible to TMA stores and wgmma after it.
 IMAGO_PTX void fence_proxy_async() {
   IMAGO_ON_DEVICE(asm volatile("fence.proxy.async.shared::cta;" ::: "memory");)
@@ -250,8 +257,9 @@ IMAGO_PTX void prefetch_tensor_map([[maybe_unused]] const TensorMap* map) {
   IMAGO_ON_DEVICE(asm volatile("prefetch.tensormap [%0];" ::"l"(map) : "memory");)
 }
 
-/// Starts a load of the box of `map` whose first element is at `c` (c[0] along the contiguous dimension). Elements outside of
-/// the tensor arrive as zeros. `barrier` is told the box's bytes, zeros included, when they have landed.
+/// Starts a load of the box of `map` whose first element is at `c` (c[0] along the contiguous
+/// dimension). Elements outside of the tensor arrive as zeros. `barrier` is told the box's bytes, zeros
+/// included, when they have landed.
 template <int kRank>
 IMAGO_PTX void tma_load(void* dst, const TensorMap* map, uint64_t* barrier,
                         const int (&c)[kRank] IMAGO_WHERE) {
@@ -279,8 +287,8 @@ IMAGO_PTX void tma_load(void* dst, const TensorMap* map, uint64_t* barrier,
 #endif
 }
 
-/// Starts a store of a box; elements outside of the tensor are dropped. Ordinary stores to `src` need fence_proxy_async()
-/// (and a barrier) first.
+/// Starts a store of a box; elements outside of the tensor are dropped. Ordinary stores to `src` need
+/// fence_proxy_async() (and a barrier) first.
 template <int kRank>
 IMAGO_PTX void tma_store(const TensorMap* map, const void* src, const int (&c)[kRank] IMAGO_WHERE) {
   static_assert(kRank >= 1 && kRank <= 5, "tensor maps have 1 to 5 dimensions");
@@ -340,7 +348,7 @@ IMAGO_PTX void bulk_wait_read() {
   IMAGO_ON_HOST(emu::bulk_wait(kPending, true);)
 }
 
-// --------------------------------------------------------------------------------------------------------- odds and ends
+// ---- odds and ends ----
 /// True in exactly one lane of the (converged) warp. sm_90.
 IMAGO_PTX bool elect_one(IMAGO_WHERE_ONLY) {
 #ifdef __CUDACC__
@@ -352,7 +360,8 @@ IMAGO_PTX bool elect_one(IMAGO_WHERE_ONLY) {
   return emu::lane() == 0;
 #endif
 }
-/// Takes registers from, or gives registers to, the other warpgroups: kRegisters a thread, a multiple of 8. sm_90a.
+/// Takes registers from, or gives registers to, the other warpgroups: kRegisters a
+/// thread, a multiple of 8. sm_90a.
 template <int kRegisters>
 IMAGO_PTX void registers_decrease(IMAGO_WHERE_ONLY) {
   static_assert(kRegisters % 8 == 0 && kRegisters >= 24 && kRegisters <= 256,
@@ -367,8 +376,8 @@ IMAGO_PTX void registers_increase(IMAGO_WHERE_ONLY) {
   IMAGO_ON_DEVICE(asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(kRegisters));)
   IMAGO_ON_HOST(emu::converge("setmaxnreg.inc", where);)
 }
-/// Programmatic dependent launch (sm_90): the next kernel may start; wait for the previous one. Kernels never overlap in the
-/// emulator.
+/// Programmatic dependent launch (sm_90): the next kernel may start; wait for the previous one. Kernels
+/// never overlap in the emulator.
 IMAGO_PTX void grid_launch_dependents() {
   IMAGO_ON_DEVICE(asm volatile("griddepcontrol.launch_dependents;" ::: "memory");)
 }

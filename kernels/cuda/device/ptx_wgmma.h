@@ -1,13 +1,17 @@
-// wgmma (sm_90a): D (64xN, float32) = A (64x16) B (16xN) + D in bfloat16, by the four warps of a warpgroup, asynchronously.
-// Part of ptx.h; include that. Source: PTX ISA, section 9.7.15.5 (layouts, matrix descriptors, wgmma.mma_async).
+// wgmma (sm_90a): D (64xN, float32) = A (64x16) B (16xN) + D in bfloat16, by the four warps of a warpgroup,
+// asynchronously. Part of ptx.h; include that. Source: PTX ISA, section 9.7.15.5 (layouts, matrix
+// descriptors, wgmma.mma_async).
 #pragma once
 
 namespace imago::IMAGO_CUDA_NAMESPACE::ptx {
 
-/// Describes an operand in shared memory whose first byte is `p` (1024-byte aligned but for steps along a row), stored
-/// in rows of 128 bytes that are swizzled as TMA does it with k128B. `leading` and `stride` are distances in bytes:
-///   K-major  (a row is 64 elements along K): stride = from 8 rows to the next 8 (1024 when packed); leading unused.
-///   MN-major (a row is 64 elements along M or N, one row a k): leading = from 64 elements of M or N to the next 64,
+/// Describes an operand in shared memory whose first byte is `p` (1024-byte aligned but for steps along
+/// a row), stored in rows of 128 bytes that are swizzled as TMA does it with k128B. `leading` and
+/// `stride` are distances in bytes:
+///   K-major  (a row is 64 elements along K): stride = from 8 rows to the next 8 (1024 when
+///            packed); leading unused.
+///   MN-major (a row is 64 elements along M or N, one row a k): leading = from 64 elements
+///   of M or N to the next 64,
 ///            stride = from 8 k to the next 8 (1024 when packed).
 IMAGO_PTX uint64_t wgmma_descriptor(const void* p, uint32_t leading, uint32_t stride) {
   return static_cast<uint64_t>((shared_address(p) & 0x3ffffu) >> 4) |
@@ -34,7 +38,8 @@ IMAGO_PTX void wgmma_commit(IMAGO_WHERE_ONLY) {
   IMAGO_ON_DEVICE(asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory");)
   IMAGO_ON_HOST(emu::wgmma_commit(where);)
 }
-/// Waits until at most kPending groups of products are in flight: then accumulators may be read and operands overwritten.
+/// Waits until at most kPending groups of products are in flight: then accumulators may be read
+/// and operands overwritten.
 template <int kPending>
 IMAGO_PTX void wgmma_wait(IMAGO_WHERE_ONLY) {
   IMAGO_ON_DEVICE(asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(kPending) : "memory");)
@@ -61,8 +66,8 @@ IMAGO_PTX void wgmma_wait(IMAGO_WHERE_ONLY) {
   IMAGO_D96                                                                                           \
   ",%96,%97,%98,%99,%100,%101,%102,%103,%104,%105,%106,%107,%108,%109,%110,%111,%112,%113,%114,%115," \
   "%116,%117,%118,%119,%120,%121,%122,%123,%124,%125,%126,%127"
-// After the accumulators come A (a descriptor or four registers), B, whether to add, and which operands are MN-major: their
-// numbers depend on the shape, and nvcc knows no symbolic ones.
+// After the accumulators come A (a descriptor or four registers), B, whether to add, and which operands are
+// MN-major: their numbers depend on the shape, and nvcc knows no symbolic ones.
 #define IMAGO_WGMMA(shape, list, a_, b_, add_, ta_, tb_, ...)                                 \
   asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, " add_                                       \
                ", 0;\n"                                                                       \
@@ -80,9 +85,9 @@ IMAGO_PTX void wgmma_wait(IMAGO_WHERE_ONLY) {
                  "n"(kMnMajorB))
 #endif
 
-/// D = A B + D, or A B when not `add`; both operands in shared memory. N = kRegisters * 2: 32, 64, 128, 192 or 256.
-/// Warp w of the warpgroup holds rows 16 w ..: register 4 j + 2 q + h is D(16 w + l/4 + 8 q, 8 j + 2 (l%4) + h) of lane l.
-/// Until wgmma_wait, d must not be touched.
+/// D = A B + D, or A B when not `add`; both operands in shared memory. N = kRegisters * 2: 32, 64, 128, 192
+/// or 256. Warp w of the warpgroup holds rows 16 w ..: register 4 j + 2 q + h is D(16 w + l/4 + 8 q, 8 j + 2
+/// (l%4) + h) of lane l. Until wgmma_wait, d must not be touched.
 template <int kMnMajorA = 0, int kMnMajorB = 0, int kRegisters>
 IMAGO_PTX void wgmma(float (&d)[kRegisters], uint64_t a, uint64_t b, bool add = true IMAGO_WHERE) {
   static_assert(
@@ -108,8 +113,8 @@ IMAGO_PTX void wgmma(float (&d)[kRegisters], uint64_t a, uint64_t b, bool add = 
 #endif
 }
 
-/// The same with A in registers, in the fragments of mma_m16n8k16_bf16 (rows 16 w .. of warp w). a, too, must not be touched
-/// until wgmma_wait.
+/// The same with A in registers, in the fragments of mma_m16n8k16_bf16 (rows 16 w .. of warp w). a, too, must
+/// not be touched until wgmma_wait.
 template <int kMnMajorB = 0, int kRegisters>
 IMAGO_PTX void wgmma(float (&d)[kRegisters], const uint32_t (&a)[4], uint64_t b,
                      bool add = true IMAGO_WHERE) {

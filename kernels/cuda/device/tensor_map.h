@@ -6,7 +6,7 @@
 #include "kernels/cuda/device/launch.h"
 
 #ifdef __CUDACC__
-#include <cuda.h>  // types only: the encoder is looked up at run time, so that no program needs libcuda to start
+#include <cuda.h>  // types only: the encoder is looked up at run time, so no program needs libcuda to start
 #else
 #include "lab/cuda_on_cpu/tensor_map.h"
 #endif
@@ -21,7 +21,8 @@ using TensorMap = emu::TensorMap;
 
 enum class TensorMapSwizzle { kNone = 0, k32B = 1, k64B = 2, k128B = 3 };
 
-/// A packed or strided tensor of 2-byte (bfloat16) or 4-byte (float32) elements, up to 5 dimensions, innermost first.
+/// A packed or strided tensor of 2-byte (bfloat16) or 4-byte (float32) elements, up to 5
+/// dimensions, innermost first.
 struct TensorMapSpec {
   int rank = 0;
   int element_bytes = 2;
@@ -31,7 +32,8 @@ struct TensorMapSpec {
   TensorMapSwizzle swizzle = TensorMapSwizzle::k128B;  // the box's rows must have exactly that many bytes
 };
 
-/// Pass the result to a kernel as `const __grid_constant__ TensorMap`. Throws when the hardware could not use it.
+/// Pass the result to a kernel as `const __grid_constant__ TensorMap`. Throws when the
+/// hardware could not use it.
 inline TensorMap make_tensor_map(const void* base, const TensorMapSpec& spec,
                                  SourceLine where = SourceLine::current()) {
   uint64_t strides[5] = {};

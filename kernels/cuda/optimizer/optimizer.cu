@@ -1,14 +1,13 @@
 // The optimizer's two passes over the flat buffers of a model, whatever the number of its layers.
 //
-// norm   y = sqrt(sum x^2), in one launch: every block sums one contiguous piece in float64, and the block that
-//        finishes last sums the pieces. Which elements a thread takes depends on P alone, and the pieces are
-//        summed in their order whoever does it, so the sum has one value. 4 P bytes.
+// norm   y = sqrt(sum x^2), in one launch: every block sums one contiguous piece in float64, and the block
+//        that finishes last sums the pieces. Which elements a thread takes depends on P alone, and the pieces
+//        are summed in their order whoever does it, so the sum has one value. 4 P bytes.
 // adamw  Loshchilov & Hutter 2019, algorithm 2, with clipping by the norm (Pascanu 2013) before, and the EMA
-// and the
-//        bfloat16 copy of the weights behind, while the parameter is in a register: 4 reads and 3 writes of 4
-//        bytes an element, 8 more for the EMA, 2 for the copy: 38 P bytes, 0.45 ms for 35.7 M parameters at 3
-//        TB/s. Separate passes would read the parameters twice more. Four elements a thread, sixteen-byte
-//        accesses; eight spill registers.
+//        and the bfloat16 copy of the weights behind, while the parameter is in a register: 4 reads and 3
+//        writes of 4 bytes an element, 8 more for the EMA, 2 for the copy: 38 P bytes, 0.45 ms for 35.7 M
+//        parameters at 3 TB/s. Separate passes would read the parameters twice more. Four elements a thread,
+//        sixteen-byte accesses; eight spill registers.
 // Not measured on a GPU yet.
 #include "kernels/cuda/optimizer/optimizer.h"
 
@@ -36,8 +35,8 @@ __device__ __forceinline__ double block_sum(double mine) {
   return partial[0];
 }
 
-/// Blocks that have finished their piece; back at 0 when the last one has. One for all launches: they follow each
-/// other on one stream.
+/// Blocks that have finished their piece; back at 0 when the last one has. One for all launches: they follow
+/// each other on one stream.
 __device__ unsigned finished_blocks = 0;
 
 /// Whether this block is the last to come here. What the others wrote before they came can be read then.
@@ -94,8 +93,8 @@ struct AdamWNumbers {
         ema_rate(1.0f - s.ema_decay) {}
 };
 
-/// One element: g, p, m, v, ema in registers. The decay goes into the update: 1 - lr * weight_decay in float32
-/// (1e-6 below 1) is up to 3 % of the decay off, always the same way.
+/// One element: g, p, m, v, ema in registers. The decay goes into the update: 1 - lr * weight_decay in
+/// float32 (1e-6 below 1) is up to 3 % of the decay off, always the same way.
 __device__ __forceinline__ void update(const AdamWNumbers& s, float g, float& p, float& m, float& v,
                                        float& ema) {
   g *= s.clip;

@@ -1,4 +1,5 @@
-// How kernels that pass over memory once share it out: elementwise operations, the optimizer, sums of columns.
+// How kernels that pass over memory once share it out: elementwise operations, the
+// optimizer, sums of columns.
 #pragma once
 
 #include <algorithm>

@@ -1,5 +1,6 @@
-// Stream capture; see graph.h. A training step of the CIFAR-10 U-Net is several hundred launches of some 15 us each;
-// enqueued one by one the host's 3 to 5 us a launch would show wherever kernels are short. Not measured on a GPU yet.
+// Stream capture; see graph.h. A training step of the CIFAR-10 U-Net is several hundred launches of
+// some 15 us each; enqueued one by one the host's 3 to 5 us a launch would show wherever kernels are
+// short. Not measured on a GPU yet.
 #include "kernels/cuda/runtime/graph.h"
 
 #include "kernels/cuda/runtime/gpu.h"

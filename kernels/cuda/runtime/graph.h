@@ -9,8 +9,8 @@
 
 namespace imago::IMAGO_CUDA_NAMESPACE {
 
-/// Captures what `enqueue` puts on `stream`. The graph is launched on the same stream. If `enqueue` throws, the
-/// capture is given up and the stream is as before.
+/// Captures what `enqueue` puts on `stream`. The graph is launched on the same stream. If `enqueue` throws,
+/// the capture is given up and the stream is as before.
 std::unique_ptr<Graph> capture_stream(cudaStream_t stream, const std::function<void()>& enqueue);
 
 }  // namespace imago::IMAGO_CUDA_NAMESPACE

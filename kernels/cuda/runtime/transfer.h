@@ -12,8 +12,8 @@
 namespace imago::IMAGO_CUDA_NAMESPACE {
 
 /// Copies host memory to the device in stream order through two pinned buffers, so that the caller may reuse
-/// its memory at once and the copy of one chunk overlaps the filling of the next. A step's inputs are one chunk:
-/// the host gets two steps ahead of the device before it waits here.
+/// its memory at once and the copy of one chunk overlaps the filling of the next. A step's inputs are one
+/// chunk: the host gets two steps ahead of the device before it waits here.
 class StagedUpload {
  public:
   ~StagedUpload();
@@ -33,8 +33,8 @@ class StagedUpload {
   std::mutex mutex_;
 };
 
-/// Pinned host memory in which downloads land. A buffer is lent to one download and used again after it, so that
-/// the steady state of training allocates none.
+/// Pinned host memory in which downloads land. A buffer is lent to one download and used again after it, so
+/// that the steady state of training allocates none.
 class LandingBuffers {
  public:
   struct Buffer {

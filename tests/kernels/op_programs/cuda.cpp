@@ -1,5 +1,5 @@
-// test_gpu_ops: the op table on a GPU, as it is and as other GPUs would choose among the kernels. Exit 3: there
-// is none. With --small_only, the small cases alone: under a tool that slows every instruction down.
+// test_gpu_ops: the op table on a GPU, as it is and as other GPUs would choose among the kernels. Exit 3:
+// there is none. With --small_only, the small cases alone: under a tool that slows every instruction down.
 #include <gtest/gtest.h>
 
 #include <cstdio>

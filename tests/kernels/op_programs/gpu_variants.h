@@ -1,4 +1,5 @@
-// One device as several GPUs, which choose differently among the kernels. Compiled for a GPU and for the emulator.
+// One device as several GPUs, which choose differently among the kernels. Compiled for a
+// GPU and for the emulator.
 #pragma once
 
 #include <memory>
@@ -8,8 +9,8 @@
 
 namespace imago::IMAGO_CUDA_NAMESPACE {
 
-/// A GPU with few multiprocessors is filled by any shape: the kernels choose large tiles and split no sums. One
-/// that passes for an older one takes the kernels for older ones.
+/// A GPU with few multiprocessors is filled by any shape: the kernels choose large tiles and split no sums.
+/// One that passes for an older one takes the kernels for older ones.
 class SmallGpu : public CudaBackend {
  public:
   SmallGpu(int sms, int capability) : name_(str(CudaBackend::name(), "_sm_", capability, "_x", sms)) {
@@ -49,8 +50,8 @@ inline std::vector<test::BackendUnderTest> small_gpus(int capability, test::Back
   return entries;
 }
 
-/// Like `entry`, in small cases of the operations that are tuned. First, they are measured: a trial must leave no
-/// traces. Then, every candidate is taken in turn; a shape that has fewer takes its last.
+/// Like `entry`, in small cases of the operations that are tuned. First, they are measured: a trial must
+/// leave no traces. Then, every candidate is taken in turn; a shape that has fewer takes its last.
 inline std::vector<test::BackendUnderTest> tuned_gpus(test::BackendUnderTest entry) {
   constexpr size_t kMostCandidates = 10;
   static std::vector<std::unique_ptr<TunedGpu>> gpus;

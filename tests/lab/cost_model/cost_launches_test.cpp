@@ -1,5 +1,6 @@
-// The cost model against the launchers themselves: a whole training step runs on the plan device and, operation by
-// operation, is captured on emulated GPUs, where nothing runs. Both must make the same launches of as many blocks.
+// The cost model against the launchers themselves: a whole training step runs on the plan device and,
+// operation by operation, is captured on emulated GPUs, where nothing runs. Both must make the same
+// launches of as many blocks.
 #include <gtest/gtest.h>
 
 #include "kernels/cuda/runtime/cuda_backend.h"

@@ -37,9 +37,9 @@ double relative_error(double value, double expected) {
   return std::abs(value / expected - 1);
 }
 
-// 128 images of 32x32: 512 boxes of 8x32 pixels and 2 rows of halo. 18 steps (2 blocks of channels, 9 taps) of
-// 2 * 256 * 128 * 64 FLOP: 1024 cycles each. A step reads 4 pieces of 64 pixels x 4 wgmma of 16 channels x 6 KiB
-// = 96 KiB and receives 16 KiB of filters and a third of 34 * 8 * 128 bytes of pixels.
+// 128 images of 32x32: 512 boxes of 8x32 pixels and 2 rows of halo. 18 steps (2 blocks of channels, 9 taps)
+// of 2 * 256 * 128 * 64 FLOP: 1024 cycles each. A step reads 4 pieces of 64 pixels x 4 wgmma of 16 channels x
+// 6 KiB = 96 KiB and receives 16 KiB of filters and a third of 34 * 8 * 128 bytes of pixels.
 TEST(CostModel, ConvolutionAt32x32ByHand) {
   const std::vector<Launch> launches = launches_of(h100(), conv3x3("conv2d", 128, 32, 128, 128));
   ASSERT_EQ(launches.size(), 1u);
@@ -56,7 +56,8 @@ TEST(CostModel, ConvolutionAt32x32ByHand) {
   EXPECT_NEAR(t.utilisation, (l.start_cycles + 512 * tile / 132) / (l.start_cycles + 4 * tile), 1e-12);
 }
 
-// At 4x4 there are 16 boxes of 128 pixels and two tiles of channels: 32 blocks, too few. 64x64 tiles instead: 32 x 4.
+// At 4x4 there are 16 boxes of 128 pixels and two tiles of channels: 32 blocks, too few.
+// 64x64 tiles instead: 32 x 4.
 TEST(CostModel, ConvolutionAt4x4TakesTheSmallTile) {
   const std::vector<Launch> launches = launches_of(h100(), conv3x3("conv2d", 128, 4, 256, 256));
   ASSERT_EQ(launches.size(), 1u);
@@ -75,8 +76,9 @@ TEST(CostModel, WgradInParts) {
   EXPECT_EQ(launches[1].useful_flops, 0);
 }
 
-// dbias costs no launch: four of the six tiles of columns read every fourth box of dy once more from shared memory, 128
-// pixels of 128 channels, 47 boxes a part. It is K more elements, in a 577th block of the second launch.
+// dbias costs no launch: four of the six tiles of columns read every fourth box of dy once more from
+// shared memory, 128 pixels of 128 channels, 47 boxes a part. It is K more elements, in a 577th
+// block of the second launch.
 TEST(CostModel, BiasGradientComesOutOfWgrad) {
   RecordedOperation o = conv3x3("conv2d_wgrad", 128, 32, 128, 128);
   const std::vector<Launch> without = launches_of(h100(), o);
@@ -90,8 +92,8 @@ TEST(CostModel, BiasGradientComesOutOfWgrad) {
   EXPECT_EQ(with[1].blocks, 577);
 }
 
-// conv_in's dgrad would read three channels element by element: no sixteen bytes, no Hopper. conv_out is for registers:
-// 131072 pixels in runs of 131072 / (3 * 4 * 132) + 1 = 83 for each of four warps a block.
+// conv_in's dgrad would read three channels element by element: no sixteen bytes, no Hopper. conv_out is for
+// registers: 131072 pixels in runs of 131072 / (3 * 4 * 132) + 1 = 83 for each of four warps a block.
 TEST(CostModel, ThreeChannels) {
   const std::vector<Launch> out = launches_of(h100(), conv3x3("conv2d", 128, 32, 128, 3));
   ASSERT_EQ(out.size(), 1u);
@@ -154,8 +156,8 @@ TEST_F(Cifar10Step, ConvolutionsByResolutionOfTheirOutput) {
   EXPECT_LT(relative_error(gflops[4], 43), 0.015);  // 43.5: rounded down elsewhere
 }
 
-// 51 layers; 0.86 GB in and as much out: 0.57 ms at 3 TB/s, and half as much again on the way back, besides what the
-// gradients are added to.
+// 51 layers; 0.86 GB in and as much out: 0.57 ms at 3 TB/s, and half as much again on the way back, besides
+// what the gradients are added to.
 TEST_F(Cifar10Step, GroupNormMovesEveryActivationTwice) {
   int layers = 0;
   double in = 0, floor = 0, floor_backward = 0, so_far = 0;
@@ -176,8 +178,9 @@ TEST_F(Cifar10Step, GroupNormMovesEveryActivationTwice) {
   EXPECT_LT(relative_error(floor_backward - so_far / h100().memory_bandwidth, 0.86e-3), 0.02);
 }
 
-// What several layers read, and what skip connections and residuals carry, is summed by dgrad and GroupNorm. Eight blocks
-// without a shortcut read what a skip connection reads, too: two gradients are there before either of those runs.
+// What several layers read, and what skip connections and residuals carry, is summed by dgrad and
+// GroupNorm. Eight blocks without a shortcut read what a skip connection reads, too: two gradients are
+// there before either of those runs.
 TEST_F(Cifar10Step, SumsOfGradientsHardlyTakePassesOfTheirOwn) {
   std::map<std::string, int> calls, sums;  // sums: tensors that continue what others have collected
   for (const OperationCost& c : costs()) {

@@ -1,5 +1,6 @@
-// Tables, and expectation beside measurement: a small U-Net is profiled on the CPU and must meet its rows by layer and
-// operation. (What a CPU takes says nothing about an expectation for a GPU; that the two meet is what is tested.)
+// Tables, and expectation beside measurement: a small U-Net is profiled on the CPU and must meet its
+// rows by layer and operation. (What a CPU takes says nothing about an expectation for a GPU; that the
+// two meet is what is tested.)
 #include <gtest/gtest.h>
 
 #include <filesystem>

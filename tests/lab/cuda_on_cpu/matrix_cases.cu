@@ -6,7 +6,7 @@
 namespace imago::IMAGO_CUDA_NAMESPACE {
 namespace {
 
-// ------------------------------------------------------------------------------------------------ ldmatrix and stmatrix
+// ---- ldmatrix and stmatrix ----
 // Four 8x8 matrices, one below the other: element (m, r, c) has the value 64 m + 8 r + c.
 template <bool kTransposed>
 __global__ void load_matrices(uint32_t* out) {  // out [32][6]: x4, then x2
@@ -80,7 +80,7 @@ PtxCase store_case() {
           }};
 }
 
-// ------------------------------------------------------------------------------------------------------------------ mma
+// ---- mma ----
 __global__ void mma_bf16(const __nv_bfloat16* a, const __nv_bfloat16* b,
                          float* c) {  // a [16,16], b [16,8], c [16,8]
   const int g = static_cast<int>(threadIdx.x) / 4, t = static_cast<int>(threadIdx.x) % 4;
@@ -119,7 +119,7 @@ Words product(const std::vector<float>& a, const std::vector<float>& b, std::vec
   return words_of(c);
 }
 
-// -------------------------------------------------------------------------------------------------------- scalar functions
+// ---- scalar functions ----
 __global__ void scalars(const float* x, uint32_t* out, int n) {
   const int i = static_cast<int>(threadIdx.x);
   if (i < n) out[i] = ptx::to_tf32(x[i]);

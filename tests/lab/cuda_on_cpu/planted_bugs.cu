@@ -1,6 +1,8 @@
-// Kernels with one bug each, and the same kernels without it. A program of its own, so that each run can end as badly as
+// Kernels with one bug each, and the same kernels without it. A program of its own, so that
+// each run can end as badly as
 // it should:   planted_bugs NAME [fixed]
-// Exit 0: results are right. Exit 3: results are wrong ("wrong result"). Anything else: the emulator or a sanitizer spoke.
+// Exit 0: results are right. Exit 3: results are wrong ("wrong result"). Anything else: the
+// emulator or a sanitizer spoke.
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -13,7 +15,7 @@ namespace {
 
 using bf16 = __nv_bfloat16;
 
-// ------------------------------------------------------------------------------------------------- barriers and shared memory
+// ---- barriers and shared memory ----
 __global__ void reverse(const float* x, float* y,
                         bool bug) {  // [128]: y = x backwards, through shared memory
   IMAGO_SHARED(float, tile, [128]);
@@ -108,7 +110,7 @@ __global__ void race_between_blocks(const float* x, float* y, bool bug) {  // 8 
     atomicAdd(p, x[threadIdx.x] / 8);
 }
 
-// -------------------------------------------------------------------------------------------------------------- cp.async
+// ---- cp.async ----
 __global__ void copy_ring(const float* x, float* y,
                           bool bug) {  // 8 chunks of 16 floats; waits one group too few
   IMAGO_SHARED(float4, ring, [3][4]);
@@ -129,7 +131,7 @@ __global__ void copy_ring(const float* x, float* y,
   }
 }
 
-// ------------------------------------------------------------------------------------------- TMA, mbarrier and wgmma in a ring
+// ---- TMA, mbarrier and wgmma in a ring ----
 // C [64, 64] = A B^T over K = 512: one producing warp, one consuming warpgroup.
 enum RingBug {
   kNone,
@@ -208,7 +210,7 @@ bool run_tensor_ring(RingBug bug) {
   return true;
 }
 
-// ---------------------------------------------------------------------------------------------------------- proxy fences
+// ---- proxy fences ----
 __global__ void store_without_fence(const __grid_constant__ TensorMap map, const float* x, bool bug,
                                     bool early_reuse) {
 #if IMAGO_HAS_TMA
@@ -243,7 +245,7 @@ __global__ void product_without_fence(float* y, bool bug) {  // 64 x 32 x 16 of 
 #endif
 }
 
-// ----------------------------------------------------------------------------------------------------------------- the host's
+// ---- the host's ----
 __global__ void add_one(float* x) {
   x[threadIdx.x] += 1;
 }
@@ -282,7 +284,7 @@ bool run_host_pointer(bool bug) {
   return x.download()[7] == 2.0f;
 }
 
-// -------------------------------------------------------------------------------------------------------------- all of them
+// ---- all of them ----
 /// Kernels that give y = x with the 32 elements of each warp, or all 128, backwards.
 bool run_reversal(void (*kernel)(const float*, float*, bool), bool bug, bool in_warps, unsigned blocks = 1) {
   std::vector<float> x(128);

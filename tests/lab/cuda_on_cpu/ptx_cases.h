@@ -1,5 +1,6 @@
-// Small kernels, one for each wrapper of ptx.h and each warp intrinsic, with what must come out by plain loops. They
-// compile for both worlds: tests run them on the emulator, ptx_conformance on a GPU and on the emulator side by side.
+// Small kernels, one for each wrapper of ptx.h and each warp intrinsic, with what must come out by
+// plain loops. They compile for both worlds: tests run them on the emulator, ptx_conformance on a GPU
+// and on the emulator side by side.
 //
 // Inputs are small integers, so that every sum is exact and results do not depend on the order of additions.
 #pragma once

@@ -1,4 +1,5 @@
-// Every case of ptx_cases.h on the emulator, against plain loops. The seeds come from the environment (see CMakeLists.txt).
+// Every case of ptx_cases.h on the emulator, against plain loops. The seeds come from the
+// environment (see CMakeLists.txt).
 #include <gtest/gtest.h>
 
 #include "tests/lab/cuda_on_cpu/ptx_cases.h"

@@ -1,5 +1,5 @@
-// A tile transposed in shared memory, with and without padding, and a strided read: known bank conflicts and sectors.
-// trace_test.cpp checks the report by the comments at the ends of lines.
+// A tile transposed in shared memory, with and without padding, and a strided read: known bank conflicts and
+// sectors. trace_test.cpp checks the report by the comments at the ends of lines.
 #include <vector>
 
 #include "tests/lab/cuda_on_cpu/ptx_cases.h"

@@ -1,5 +1,5 @@
-// Training and sampling as a whole on the CUDA kernels, in emulation: equal to the CPU, the same bits as a graph and
-// step by step.
+// Training and sampling as a whole on the CUDA kernels, in emulation: equal to the CPU, the same bits
+// as a graph and step by step.
 #include <gtest/gtest.h>
 
 #include <cstdlib>
@@ -119,8 +119,8 @@ double distance(const std::vector<float>& a, const std::vector<float>& b) {  // 
 }
 
 TEST(CudaTraining, EqualsTheCpu) {
-  // An update is m / (sqrt(v) + epsilon): with the usual 1e-8 it makes a whole step of a gradient's rounding where the
-  // gradient is next to nothing. With 1e-3 runs stay as close as their gradients are.
+  // An update is m / (sqrt(v) + epsilon): with the usual 1e-8 it makes a whole step of a gradient's rounding
+  // where the gradient is next to nothing. With 1e-3 runs stay as close as their gradients are.
   const auto config = [](Device device) {
     TrainConfig c = full_config(5, device);
     c.optimizer.epsilon = 1e-3;

@@ -49,8 +49,8 @@ TEST(TrainerTest, Bfloat16FollowsFloat32) {
   const auto exact = train(c);
   c.compute = DType::kBFloat16;
   const auto rounded = train(c);
-  // The same images, times and noise, so the curves can be compared piece by piece. Over six seeds the pieces were
-  // within 0.13 % of each other.
+  // The same images, times and noise, so the curves can be compared piece by piece. Over six seeds the pieces
+  // were within 0.13 % of each other.
   for (size_t first = 0; first < 500; first += 100) {
     const double a = mean_loss(exact, first, 100), b = mean_loss(rounded, first, 100);
     EXPECT_NEAR(b, a, 0.01 * a) << "steps " << first << " to " << first + 100;

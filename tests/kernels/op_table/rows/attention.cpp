@@ -25,8 +25,8 @@ struct Heads {
 };
 
 // T and D that are multiples of tiles, one off, and tiny; every head dimension between 8 and 256 that a U-Net
-// has, and a larger one. Tiles are of 64 tokens, of 32 with D > 128: {1, 130, 1, 8} to {1, 36, 1, 200} go around every kernel's
-// loop at least twice.
+// has, and a larger one. Tiles are of 64 tokens, of 32 with D > 128: {1, 130, 1, 8} to {1, 36, 1, 200} go
+// around every kernel's loop at least twice.
 const std::vector<Heads> kHeads = {
     {2, 16, 4, 8},   {2, 1, 1, 8},   {1, 2, 2, 16},        {1, 3, 2, 16},       {1, 64, 1, 64},
     {2, 65, 2, 32},  {1, 63, 1, 40}, {1, 256, 1, 64},      {1, 100, 1, 256},    {2, 33, 1, 128},

@@ -53,8 +53,8 @@ size_t address_space() {
 }
 
 // Memory can be had again: in all, on a GPU more than any has; on the host, where untouched memory costs
-// nothing, enough to show in the size of the address space. (An emulated GPU fills what it gives out with NaN: there, a
-// gigabyte at a time would take minutes.)
+// nothing, enough to show in the size of the address space. (An emulated GPU fills what it gives out with
+// NaN: there, a gigabyte at a time would take minutes.)
 void check_deallocate(const BackendUnderTest& entry) {
   const bool is_gpu = !entry.on_host_threads && !entry.emulated;
   const size_t bytes = size_t{1} << (is_gpu ? 30 : 26);  // 1 GiB, 64 MiB
@@ -104,8 +104,8 @@ void check_synchronize(const BackendUnderTest& entry) {
   b.deallocate(p, x.bytes());
 }
 
-// A download that is looked at later has the bytes as they were when it was asked for, also when its memory was used
-// again meanwhile, and may be let go of before it has arrived.
+// A download that is looked at later has the bytes as they were when it was asked for, also when its memory
+// was used again meanwhile, and may be let go of before it has arrived.
 void check_download_later(const BackendUnderTest& entry) {
   Backend& b = *entry.backend;
   constexpr int64_t kCount = 4099;
@@ -139,8 +139,8 @@ void check_memory(const BackendUnderTest& entry) {
   entry.backend->deallocate(p, kBytes);
 }
 
-// A graph computes nothing while it is recorded, and every launch what was recorded, from the memory as it is then.
-// What may not be recorded is refused, and leaves the backend usable.
+// A graph computes nothing while it is recorded, and every launch what was recorded, from the memory as it is
+// then. What may not be recorded is refused, and leaves the backend usable.
 void check_graphs(const BackendUnderTest& entry) {
   Backend& b = *entry.backend;
   constexpr int64_t kCount = 1000;
