@@ -1,0 +1,25 @@
+# What the libraries stand on. Read by the build, and by find_package(imago) in the project that uses them; found there
+# anew, so that an installed tree names no folder of the machine that built it. IMAGO_ONEDNN and IMAGO_WITH_CUDA are set.
+find_package(Threads REQUIRED)
+find_package(OpenMP REQUIRED COMPONENTS CXX)
+find_package(ZLIB REQUIRED)
+find_package(nlohmann_json REQUIRED)
+
+# Debian's own CMake config for oneDNN asks for OpenCL, which we do not use.
+if(IMAGO_ONEDNN AND NOT TARGET imago::onednn)
+  find_path(IMAGO_ONEDNN_INCLUDE dnnl.hpp REQUIRED)
+  find_library(IMAGO_ONEDNN_LIBRARY dnnl REQUIRED)
+  mark_as_advanced(IMAGO_ONEDNN_INCLUDE IMAGO_ONEDNN_LIBRARY)
+  add_library(imago::onednn INTERFACE IMPORTED GLOBAL)
+  target_include_directories(imago::onednn INTERFACE ${IMAGO_ONEDNN_INCLUDE})
+  target_link_libraries(imago::onednn INTERFACE ${IMAGO_ONEDNN_LIBRARY})
+endif()
+
+# The static CUDA runtime: programs start on machines without a driver.
+if(IMAGO_WITH_CUDA AND NOT TARGET imago::cudart)
+  find_library(IMAGO_CUDART cudart_static HINTS ${IMAGO_CUDA_ROOT} $ENV{CUDA_HOME} $ENV{CUDA_PATH} /usr/local/cuda
+               PATH_SUFFIXES lib64 lib targets/x86_64-linux/lib REQUIRED)
+  mark_as_advanced(IMAGO_CUDART)
+  add_library(imago::cudart INTERFACE IMPORTED GLOBAL)
+  target_link_libraries(imago::cudart INTERFACE ${IMAGO_CUDART} Threads::Threads ${CMAKE_DL_LIBS} rt)
+endif()
