@@ -218,6 +218,14 @@ class Backend {
   virtual void embedding_backward(ConstTensorRef dy, ConstTensorRef index,
                                   TensorRef dtable) = 0;  // dtable[index[n]] += dy[n]
 
+  // ---- Losses ----
+  /// Softmax cross entropy: loss[n] = log sum_k exp(x[n,k]) - x[n, label[n]]. x [N,K]; label [N] int32, 0 ..
+  /// K-1; loss [N] float32.
+  virtual void cross_entropy(ConstTensorRef x, ConstTensorRef label, TensorRef loss) = 0;
+  /// dx[n,k] = dloss[n] (softmax(x[n])[k] - [k = label[n]])
+  virtual void cross_entropy_backward(ConstTensorRef dloss, ConstTensorRef x, ConstTensorRef label,
+                                      TensorRef dx) = 0;
+
   // ---- Diffusion ----
   virtual void normal(const RandomKey& key, TensorRef y) = 0;  // y [N,...] ~ N(0,1), by Philox and Box-Muller
   /// x0' = x0 / 127.5 - 1 if x0 is uint8, else x0; e ~ N(0,1) from key; c = coefficients[n] in float32:

@@ -144,6 +144,14 @@ class WatchedBackend : public Backend {
     simple("embedding_backward", dy, [&](Backend& b) { b.embedding_backward(dy, index, dtable); });
   }
 
+  void cross_entropy(ConstTensorRef x, ConstTensorRef label, TensorRef loss) override {
+    simple("cross_entropy", x, [&](Backend& b) { b.cross_entropy(x, label, loss); });
+  }
+  void cross_entropy_backward(ConstTensorRef dloss, ConstTensorRef x, ConstTensorRef label,
+                              TensorRef dx) override {
+    simple("cross_entropy_backward", x, [&](Backend& b) { b.cross_entropy_backward(dloss, x, label, dx); });
+  }
+
   void normal(const RandomKey& key, TensorRef y) override {
     simple("normal", y, [&](Backend& b) { b.normal(key, y); });
   }

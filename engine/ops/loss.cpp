@@ -15,4 +15,19 @@ Tensor mse_loss(const Tensor& prediction_in, const Tensor& target, const Tensor&
                 });
 }
 
+Tensor cross_entropy(const Tensor& logits_in, const Tensor& label) {
+  check(logits_in.shape().rank() == 2 && label.shape() == Shape{logits_in.dim(0)} &&
+            label.dtype() == DType::kInt32,
+        "cross_entropy: logits must be [N,K] and labels [N] int32");
+  const DType exact = logits_in.dtype() == DType::kFloat64 ? DType::kFloat64 : DType::kFloat32;
+  Tensor loss = empty({logits_in.dim(0)}, exact, logits_in.device());  // [N]
+  backend_of(logits_in).cross_entropy(logits_in, label, loss);
+  return record("cross_entropy", loss, {logits_in},
+                [logits = logits_in.detach(), label](const Tensor& dloss) {
+                  Tensor dlogits = empty_like(logits);  // [N,K]
+                  backend_of(dloss).cross_entropy_backward(dloss, logits, label, dlogits);
+                  return Gradients{dlogits};
+                });
+}
+
 }  // namespace imago

@@ -69,6 +69,10 @@ class CpuBackend final : public Backend {
   void embedding(ConstTensorRef table, ConstTensorRef index, TensorRef y) override;
   void embedding_backward(ConstTensorRef dy, ConstTensorRef index, TensorRef dtable) override;
 
+  void cross_entropy(ConstTensorRef x, ConstTensorRef label, TensorRef loss) override;
+  void cross_entropy_backward(ConstTensorRef dloss, ConstTensorRef x, ConstTensorRef label,
+                              TensorRef dx) override;
+
   void normal(const RandomKey& key, TensorRef y) override;
   void q_sample(ConstTensorRef x0, ConstTensorRef coefficients, const RandomKey& key, TensorRef xt,
                 TensorRef target) override;

@@ -38,6 +38,7 @@ size_t once(const Conv2dEpilogue& e) {
 // FLOPs an element, with what is said in the header about functions.
 constexpr int64_t kSilu = 4;          // x / (1 + exp(-x))
 constexpr int64_t kSiluBackward = 9;  // dy s (1 + x (1 - s))
+constexpr int64_t kSoftmax = 4;       // the largest; difference, exp, sum
 constexpr int64_t kNormal = 20;       // a quarter of Philox, half of Box-Muller
 constexpr int64_t kGroupNorm = 7;     // sum; difference, square, sum; scale by rstd; gamma, beta
 constexpr int64_t kGroupNormBackward = 16;
@@ -149,6 +150,14 @@ class PlanBackend : public Backend {
   void embedding_backward(ConstTensorRef dy, ConstTensorRef index, TensorRef dtable) override {
     const int64_t rows = dy.numel() * static_cast<int64_t>(size_of(dtable.dtype));
     count("embedding_backward", dy.numel(), once(dy), once(index), 2 * rows);
+  }
+
+  void cross_entropy(ConstTensorRef x, ConstTensorRef label, TensorRef loss) override {
+    count("cross_entropy", kSoftmax * x.numel(), once(x), once(label), once(loss));
+  }
+  void cross_entropy_backward(ConstTensorRef dloss, ConstTensorRef x, ConstTensorRef label,
+                              TensorRef dx) override {
+    count("cross_entropy_backward", 2 * kSoftmax * x.numel(), once(dloss), once(x), once(label), once(dx));
   }
 
   void normal(const RandomKey&, TensorRef y) override { count("normal", kNormal * y.numel(), once(y)); }

@@ -103,6 +103,15 @@ TEST(Ops, MseLossIsWeightedPerImage) {
   check_gradients([&] { return mse_loss(prediction, target, weight); }, {prediction});
 }
 
+TEST(Ops, CrossEntropyPrefersTheLabel) {
+  const Tensor logits = random_leaf({3, 5}, 1);
+  const Tensor label = from_vector(std::vector<int32_t>{4, 0, 2}, {3}, Device::kReference);
+  check_gradients([&] { return cross_entropy(logits, label); }, {logits});
+  // Equal logits: log K, whatever the label.
+  const Tensor equal = zeros({3, 5}, DType::kFloat64, Device::kReference);
+  for (double loss : to_vector<double>(cross_entropy(equal, label))) EXPECT_NEAR(loss, std::log(5), 1e-15);
+}
+
 TEST(Ops, ShapeErrorsSayWhatWasExpected) {
   const Tensor x = random_leaf({1, 4, 4, 3}, 1);
   const Parameter w = random_parameter({2, 3, 3, 4}, 2);

@@ -7,7 +7,7 @@ const std::vector<OpRow>& op_table() {
     std::vector<OpRow> all;
     for (const auto& family :
          {memory_rows(), elementwise_rows(), conv2d_rows(), group_norm_rows(), attention_rows(),
-          resample_rows(), embedding_rows(), diffusion_rows(), optimizer_rows()}) {
+          resample_rows(), embedding_rows(), loss_rows(), diffusion_rows(), optimizer_rows()}) {
       all.insert(all.end(), family.begin(), family.end());
     }
     return all;

@@ -80,6 +80,7 @@ std::vector<OpRow> group_norm_rows();
 std::vector<OpRow> attention_rows();
 std::vector<OpRow> resample_rows();
 std::vector<OpRow> embedding_rows();
+std::vector<OpRow> loss_rows();
 std::vector<OpRow> diffusion_rows();
 std::vector<OpRow> optimizer_rows();
 
