@@ -53,9 +53,9 @@ HouseMap read_map(const Lines& page) {
     if (line.rfind("| folder | may include |", 0) == 0) inside = true;
     if (!inside) continue;
     if (line.empty() || line[0] != '|') break;
-    const size_t second = line.find('|', 1);
+    const size_t second = line.find('|', 1), third = line.find('|', second + 1);
     const Lines folder = quoted(line.substr(0, second));
-    if (!folder.empty()) map.push_back({folder[0], quoted(line.substr(second))});
+    if (!folder.empty()) map.push_back({folder[0], quoted(line.substr(second, third - second))});
   }
   return map;
 }
@@ -206,8 +206,9 @@ TEST(WallsChecks, FindAnArrowUpSidewaysAndOffTheMap) {
 }
 
 TEST(WallsChecks, ReadTheMapFromThePage) {
-  const HouseMap map = read_map({"text", "| folder | may include |", "|---|---|", "| `a` | nothing |",
-                                 "| `b/c`, more | `a`, `d/*` |", "", "| `e` | `a` |"});
+  const HouseMap map =
+      read_map({"text", "| folder | may include | what it is |", "|---|---|---|", "| `a` | nothing | |",
+                "| `b/c`, more | `a`, `d/*` | `e` |", "", "| `e` | `a` | |"});
   ASSERT_EQ(map.size(), 2u);
   EXPECT_EQ(map[1].folder, "b/c");
   EXPECT_EQ(map[1].may_include, (Lines{"a", "d/*"}));
