@@ -2,7 +2,7 @@
 #include <algorithm>
 
 #include "kernels/cuda/attention/attention_tiling.h"
-#include "kernels/cuda/runtime/flat_tiling.h"
+#include "kernels/cuda/device/flat_tiling.h"
 #include "lab/cost_model/cost_model.h"
 
 namespace imago {

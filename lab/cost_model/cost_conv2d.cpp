@@ -2,7 +2,7 @@
 #include <algorithm>
 
 #include "kernels/cuda/convolution/conv2d_tiling.h"
-#include "kernels/cuda/runtime/flat_tiling.h"
+#include "kernels/cuda/device/flat_tiling.h"
 #include "kernels/dtype.h"
 #include "lab/cost_model/cost_model.h"
 

@@ -1,8 +1,8 @@
 // GroupNorm forward and backward: group_norm.cu and group_norm_backward.cu.
 #include <algorithm>
 
+#include "kernels/cuda/device/flat_tiling.h"
 #include "kernels/cuda/norm/group_norm_tiling.h"
-#include "kernels/cuda/runtime/flat_tiling.h"
 #include "lab/cost_model/cost_model.h"
 
 namespace imago {

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <string_view>
 
-#include "kernels/cuda/runtime/flat_tiling.h"
+#include "kernels/cuda/device/flat_tiling.h"
 
 namespace imago {
 

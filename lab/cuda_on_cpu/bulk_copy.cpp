@@ -5,7 +5,7 @@
 #include "lab/cuda_on_cpu/async_copy.h"
 #include "lab/cuda_on_cpu/memory.h"
 #include "lab/cuda_on_cpu/quiet.h"
-#include "lab/cuda_on_cpu/tensor_map.h"
+#include "lab/cuda_on_cpu/toolkit/cuda.h"
 #include "lab/cuda_on_cpu/worker.h"
 
 namespace imago::cuda_on_cpu::emu {

@@ -10,7 +10,7 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "lab/cuda_on_cpu/source_line.h"
+#include "kernels/cuda/source_line.h"
 
 namespace imago::cuda_on_cpu::emu {
 

@@ -9,7 +9,7 @@
 #include <cstdint>
 #include <type_traits>
 
-#include "lab/cuda_on_cpu/bfloat16.h"
+#include "lab/cuda_on_cpu/toolkit/cuda_bf16.h"
 
 namespace imago::cuda_on_cpu {
 

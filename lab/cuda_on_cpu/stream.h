@@ -10,7 +10,7 @@
 #include <set>
 #include <vector>
 
-#include "lab/cuda_on_cpu/runtime_api.h"
+#include "lab/cuda_on_cpu/toolkit/cuda_runtime_api.h"
 
 namespace imago::cuda_on_cpu::emu {
 

@@ -4,7 +4,7 @@
 #include <list>
 
 #include "lab/cuda_on_cpu/report.h"
-#include "lab/cuda_on_cpu/tensor_map.h"
+#include "lab/cuda_on_cpu/toolkit/cuda.h"
 #include "lab/cuda_on_cpu/worker.h"
 
 namespace imago::cuda_on_cpu::emu {

@@ -10,8 +10,8 @@
 //
 // Cost: reads dy once (memory-bound: bytes / 3 TB/s on an H100). Not measured on a GPU yet.
 #include "kernels/cuda/convolution/conv2d.h"
+#include "kernels/cuda/device/flat_tiling.h"
 #include "kernels/cuda/device/vec.h"
-#include "kernels/cuda/runtime/flat_tiling.h"
 
 namespace imago::IMAGO_CUDA_NAMESPACE {
 namespace {

@@ -14,8 +14,8 @@
 #include <tuple>
 #include <utility>
 
+#include "kernels/cuda/source_line.h"
 #include "kernels/error.h"
-#include "lab/cuda_on_cpu/source_line.h"
 
 #ifdef __CUDACC__
 #include <cuda_bf16.h>
@@ -24,10 +24,10 @@
 #define IMAGO_SHARED(type, name, extents) __shared__ __align__(128) type name extents
 #define IMAGO_DYNAMIC_SHARED(name) extern __shared__ __align__(1024) unsigned char name[]
 #else
-#include "lab/cuda_on_cpu/bfloat16.h"
 #include "lab/cuda_on_cpu/device.h"
 #include "lab/cuda_on_cpu/intrinsics.h"
-#include "lab/cuda_on_cpu/runtime_api.h"
+#include "lab/cuda_on_cpu/toolkit/cuda_bf16.h"
+#include "lab/cuda_on_cpu/toolkit/cuda_runtime_api.h"
 #define IMAGO_CUDA_NAMESPACE cuda_on_cpu
 #define IMAGO_SHARED(type, name, extents)                       \
   using name##_shared_type = type extents;                      \

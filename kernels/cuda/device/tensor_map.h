@@ -8,7 +8,7 @@
 #ifdef __CUDACC__
 #include <cuda.h>  // types only: the encoder is looked up at run time, so no program needs libcuda to start
 #else
-#include "lab/cuda_on_cpu/tensor_map.h"
+#include "lab/cuda_on_cpu/toolkit/cuda.h"
 #endif
 
 namespace imago::IMAGO_CUDA_NAMESPACE {

@@ -13,8 +13,8 @@
 
 #include <algorithm>
 
+#include "kernels/cuda/device/flat_tiling.h"
 #include "kernels/cuda/device/four.h"
-#include "kernels/cuda/runtime/flat_tiling.h"
 
 namespace imago::IMAGO_CUDA_NAMESPACE {
 namespace {

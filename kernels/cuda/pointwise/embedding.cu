@@ -2,8 +2,8 @@
 // elements a step: what each costs is its launch, some 2 us. Not measured on a GPU yet.
 #include "kernels/cuda/pointwise/embedding.h"
 
+#include "kernels/cuda/device/flat_tiling.h"
 #include "kernels/cuda/device/vec.h"
-#include "kernels/cuda/runtime/flat_tiling.h"
 
 namespace imago::IMAGO_CUDA_NAMESPACE {
 namespace {

@@ -5,8 +5,8 @@
 // yet.
 #pragma once
 
+#include "kernels/cuda/device/flat_tiling.h"
 #include "kernels/cuda/device/vec.h"
-#include "kernels/cuda/runtime/flat_tiling.h"
 #include "kernels/cuda/runtime/gpu.h"
 
 namespace imago::IMAGO_CUDA_NAMESPACE {

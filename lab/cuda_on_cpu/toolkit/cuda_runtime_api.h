@@ -9,7 +9,7 @@
 #include <functional>
 #include <type_traits>
 
-#include "lab/cuda_on_cpu/source_line.h"
+#include "kernels/cuda/source_line.h"
 #include "lab/cuda_on_cpu/vector_types.h"
 
 namespace imago::cuda_on_cpu {
