@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <string_view>
 
+#include "kernels/cuda/convolution/conv2d_tiling.h"
 #include "kernels/cuda/device/flat_tiling.h"
 
 namespace imago {

@@ -73,6 +73,9 @@ struct Runtime {
   void run_all();
 };
 
+/// Bytes of dynamic shared memory that a launch of the kernel may ask for at present.
+size_t shared_limit(const void* kernel);
+
 /// Remembers an error for cudaGetLastError and returns it.
 cudaError_t remember(cudaError_t error);
 using Lock = std::lock_guard<std::recursive_mutex>;

@@ -11,7 +11,7 @@
 // for exactness, not for speed. Not measured on a GPU yet.
 #include "kernels/cuda/attention/attention_simple.h"
 
-#include "kernels/cuda/attention/attention_tile.h"
+#include "kernels/cuda/device/vec.h"
 
 namespace imago::IMAGO_CUDA_NAMESPACE {
 namespace {

@@ -12,14 +12,12 @@
 // anywhere.
 //
 // Cost: as forward with C and K exchanged, and one read of so_far; d x d launches. Not measured on a GPU yet.
-#include "kernels/cuda/convolution/conv2d.h"
-
 #include "kernels/cuda/convolution/conv2d_epilogue.h"
-#include "kernels/cuda/convolution/conv2d_hopper.h"
 #include "kernels/cuda/convolution/conv2d_operands.h"
+#include "kernels/cuda/convolution/conv2d_special.h"
 #include "kernels/cuda/convolution/implicit_gemm.h"
 #include "kernels/cuda/runtime/autotune.h"
-#include "kernels/cuda/runtime/candidates.h"
+#include "kernels/cuda/runtime/cuda_backend.h"
 
 namespace imago::IMAGO_CUDA_NAMESPACE {
 namespace {
@@ -86,15 +84,15 @@ void run_class(const Gpu& gpu, ConstTensorRef dy, ConstTensorRef w, const Conv2d
 
 }  // namespace
 
-void conv2d_dgrad(const Gpu& gpu, ConstTensorRef dy, ConstTensorRef w, const Conv2dGeometry& g, float scale,
-                  const Concat& so_far, const ConcatOut& dx) {
+void CudaBackend::conv2d_dgrad(ConstTensorRef dy, ConstTensorRef w, const Conv2dGeometry& g, float scale,
+                               const Concat& so_far, const ConcatOut& dx, Workspace&) {
   const Shape& shape = dx.a.shape;  // [N,H,W,Ca]
   if (shape.numel() == 0) return;
   const int filter_h = static_cast<int>(w.shape[1]), filter_w = static_cast<int>(w.shape[2]);
   dispatch_float(dy.dtype, "conv2d_dgrad", [&](auto element) {
     for (int h = 0; h < std::min<int64_t>(g.stride, shape[1]); ++h)
       for (int v = 0; v < std::min<int64_t>(g.stride, shape[2]); ++v)
-        run_class<decltype(element)>(gpu, dy, w, g, scale, so_far, dx,
+        run_class<decltype(element)>(gpu_, dy, w, g, scale, so_far, dx,
                                      ResidueClass(h, shape[1], filter_h, g.stride, g.top),
                                      ResidueClass(v, shape[2], filter_w, g.stride, g.left));
   });

@@ -19,7 +19,7 @@
 // 28 bytes a cycle from L2. What keeps it from the peak: the tensor cores rest while both warpgroups finish
 // their tiles (about 2500 cycles after 18 to 72 steps). Not measured on a GPU yet; 60 to 80 % of 989 TFLOP/s
 // expected.
-#include "kernels/cuda/convolution/conv2d_hopper.h"
+#include "kernels/cuda/convolution/conv2d_special.h"
 
 #include "kernels/cuda/convolution/hopper_pixels.h"
 

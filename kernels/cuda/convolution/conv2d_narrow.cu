@@ -12,9 +12,9 @@
 // Cost: 54 N Ho Wo C FLOP on the ordinary pipelines, the wide tensor read once from memory: at N = 128,
 // 32x32x128 in bfloat16 0.9 GFLOP and 34 MB: 14 us of FFMA and 11 us at 3 TB/s on an H100, where the tiles of
 // implicit_gemm.h take an estimated 100 us forward and 300 us and more for dw. Not measured on a GPU yet.
-#include "kernels/cuda/convolution/conv2d_narrow.h"
+#include "kernels/cuda/convolution/conv2d_special.h"
 
-#include "kernels/cuda/device/four.h"
+#include "kernels/cuda/device/vec.h"
 
 namespace imago::IMAGO_CUDA_NAMESPACE {
 namespace {

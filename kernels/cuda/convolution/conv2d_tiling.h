@@ -203,4 +203,63 @@ inline std::optional<WgradTiling> wgrad_tiling(const GpuLimits& gpu, const Conca
   return t;
 }
 
+// ---- per_image_bias_grad ----
+
+/// per_image_bias_grad: a block sums one slab of one image's pixels for 256 channels.
+struct BiasSlabs {
+  static constexpr int kChannels = 256;
+  int64_t groups;       // of 256 channels
+  int64_t slabs, slab;  // an image; pixels of each
+
+  /// Four blocks a multiprocessor, at least 64 pixels each.
+  BiasSlabs(const GpuLimits& gpu, int64_t images, int64_t pixels, int64_t channels)
+      : groups(ceil_div(channels, kChannels)) {
+    const int64_t wanted = ceil_div(4 * gpu.sms, images * groups);
+    slabs = std::clamp<int64_t>(wanted, 1, std::max<int64_t>(pixels / 64, 1));
+    slab = ceil_div(std::max<int64_t>(pixels, 1), slabs);
+  }
+};
+
+// ---- Candidates for the autotuner: kernels that are there anyway, and cuts that cost no further compilation
+// ----
+
+/// Pixels of a block of Hopper's kernels, forward and dgrad; 0 for other kernels.
+constexpr int wgmma_pixels(Kernel kernel) {
+  return kernel == Kernel::kWgmma256 ? 256 : kernel == Kernel::kWgmma128 ? 128 : 0;
+}
+
+/// Forward, and one residue class of dgrad: `gemm` is the implicit GEMM by rule; `hopper(pixels)` how
+/// Hopper's kernels would cut the output, by rule for 0, if the shape suits them.
+template <class Hopper>
+Candidates conv2d_candidates(const GemmTiling& gemm, const Hopper& hopper) {
+  const auto kernel = [](int pixels) { return pixels == 256 ? Kernel::kWgmma256 : Kernel::kWgmma128; };
+  const std::optional<HopperTiling> rule = hopper(0);
+  Candidates c({rule ? kernel(rule->pixels) : gemm.kernel()});
+  for (int pixels : {256, 128})
+    if (hopper(pixels)) c.add({kernel(pixels)});
+  if (gemm.vector) c.add({Kernel::kTile128});
+  c.add({Kernel::kTile64});
+  return c;
+}
+
+/// dw [K,columns] from a sum over `pixels`, `step` of them a stage of the implicit GEMM. Of Hopper's kernel
+/// there is one, with 128 k's a block.
+inline Candidates wgrad_candidates(const GpuLimits& gpu, const std::optional<WgradTiling>& hopper,
+                                   bool vector, int64_t k, int64_t columns, int64_t pixels, int step) {
+  const int parts = wgrad_parts(gpu, k, columns, pixels, step);
+  const Kernel gemm = gemm_tiling(gpu, vector, k, columns, pixels, step, parts).kernel();
+  Candidates c(hopper ? Choice{Kernel::kWgmma128, hopper->parts} : Choice{gemm, parts});
+  for (const int blocks : kBlocksTried) {
+    const auto gemm_parts = [&](int64_t tile) {
+      return wgrad_parts_for(gpu, blocks, tile, k, columns, pixels, step);
+    };
+    if (hopper)
+      c.add({Kernel::kWgmma128,
+             clamp_parts(ceil_div(blocks * gpu.sms, hopper->tiles), hopper->boxes.count, k * columns)});
+    if (vector) c.add({Kernel::kTile128, gemm_parts(LargeTile::kM)});
+    c.add({Kernel::kTile64, gemm_parts(SmallTile::kM)});
+  }
+  return c;
+}
+
 }  // namespace imago::tiling

@@ -22,7 +22,7 @@
 // for 50 KiB from L2 (34 bytes a cycle) and 85 bytes of shared memory read a cycle; where dy is summed, in
 // every fourth box, 21 more, in some 600 instructions of each of the two warps. The parts are written and
 // read once, 8 bytes a weight and part. Not measured on a GPU yet; 50 to 70 % of 989 TFLOP/s expected.
-#include "kernels/cuda/convolution/conv2d_hopper.h"
+#include "kernels/cuda/convolution/conv2d_special.h"
 #include "kernels/cuda/convolution/hopper_pixels.h"
 
 namespace imago::IMAGO_CUDA_NAMESPACE {

@@ -72,4 +72,20 @@ bool in_eights(const BasicConcat<Ref>& x) {
          aligned16(x.b.data);
 }
 
+/// What the autotuner tries, for GroupNorm and its gradient; the rule's cut first. Operands as for Slabs.
+inline Candidates group_norm_candidates(const GpuLimits& gpu, const Shape& x, int64_t second_source,
+                                        int groups, int width) {
+  const auto cut = [&](Kernel kernel, int blocks) {
+    const Slabs whole(x, second_source, groups, width, {kernel});
+    return Slabs(x, second_source, groups, width, {kernel, whole.chunks_for(gpu, blocks, x[0])});
+  };
+  const Slabs rule(gpu, x, second_source, groups, width);
+  Candidates c({Kernel::kSlab32, rule.chunks});
+  for (const Kernel kernel : {Kernel::kSlab32, Kernel::kSlab64})
+    for (const int blocks : kBlocksTried)
+      if (const Slabs s = cut(kernel, blocks); kernel == Kernel::kSlab32 || s.slab != rule.slab)
+        c.add({kernel, s.chunks});
+  return c;
+}
+
 }  // namespace imago::tiling

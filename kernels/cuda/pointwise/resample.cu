@@ -6,9 +6,8 @@
 // One block writes one row of pixels of y; its threads run along (w, c), eight channels each where channels
 // come in eights: reads and writes are sixteen bytes, neighbours in c are neighbours in memory. Cost: 5/4 of
 // the larger tensor's bytes over the memory's bandwidth. Not measured on a GPU yet.
-#include "kernels/cuda/pointwise/resample.h"
-
 #include "kernels/cuda/device/vec.h"
+#include "kernels/cuda/runtime/cuda_backend.h"
 
 namespace imago::IMAGO_CUDA_NAMESPACE {
 namespace {
@@ -88,17 +87,17 @@ void launch_rows(const Gpu& gpu, Kernel eight, Kernel one, ConstTensorRef x, flo
 
 }  // namespace
 
-void upsample2x(const Gpu& gpu, ConstTensorRef x, float scale, TensorRef y) {
+void CudaBackend::upsample2x(ConstTensorRef x, float scale, TensorRef y) {
   dispatch_float(x.dtype, "upsample2x", [&](auto t) {
     using T = decltype(t);
-    launch_rows<T>(gpu, upsample_kernel<T, 8>, upsample_kernel<T, 1>, x, scale, y);
+    launch_rows<T>(gpu_, upsample_kernel<T, 8>, upsample_kernel<T, 1>, x, scale, y);
   });
 }
 
-void sum_pool2x(const Gpu& gpu, ConstTensorRef x, float scale, TensorRef y) {
+void CudaBackend::sum_pool2x(ConstTensorRef x, float scale, TensorRef y) {
   dispatch_float(x.dtype, "sum_pool2x", [&](auto t) {
     using T = decltype(t);
-    launch_rows<T>(gpu, sum_pool_kernel<T, 8>, sum_pool_kernel<T, 1>, x, scale, y);
+    launch_rows<T>(gpu_, sum_pool_kernel<T, 8>, sum_pool_kernel<T, 1>, x, scale, y);
   });
 }
 

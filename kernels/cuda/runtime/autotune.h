@@ -27,21 +27,21 @@ inline int sources_there(const Concat& x) {
   return (x.a ? 1 : 0) + (x.b ? 2 : 0);
 }
 
+struct TuningSettings {
+  bool measures;                 // or off
+  std::filesystem::path folder;  // of the cache; empty: none is kept
+  std::vector<ShippedChoices> shipped = kShippedChoices;
+  /// Tests: this candidate of every list (the last, where there are fewer), with nothing measured.
+  std::optional<size_t> always = {};
+
+  /// What the environment says. Bad input where IMAGO_AUTOTUNE is neither on nor off. Unset, it means on for
+  /// a GPU and off in emulation, whose times say nothing.
+  static TuningSettings from_environment();
+};
+
 class Autotuner {
  public:
-  struct Settings {
-    bool measures;                 // or off
-    std::filesystem::path folder;  // of the cache; empty: none is kept
-    std::vector<ShippedChoices> shipped = kShippedChoices;
-    /// Tests: this candidate of every list (the last, where there are fewer), with nothing measured.
-    std::optional<size_t> always = {};
-
-    /// What the environment says. Bad input where IMAGO_AUTOTUNE is neither on nor off. Unset, it means on
-    /// for a GPU and off in emulation, whose times say nothing.
-    static Settings from_environment();
-  };
-
-  explicit Autotuner(Settings settings) : settings_(std::move(settings)) {}
+  explicit Autotuner(TuningSettings settings) : settings_(std::move(settings)) {}
 
   /// What is decided for a key already: one look-up.
   std::optional<Choice> recall(const ChoiceKey& key);
@@ -63,7 +63,7 @@ class Autotuner {
   Choice measure(const Gpu& gpu, const std::string& key, const Candidates& candidates,
                  const std::function<void(Choice)>& run);
 
-  Settings settings_;
+  TuningSettings settings_;
   std::mutex mutex_;
   std::unordered_map<ChoiceKey, Choice, Hash> decided_;
   ChoiceCache cache_;
