@@ -47,8 +47,8 @@ class Shape {
   int rank_ = 0;
 };
 
-/// A contiguous tensor somewhere in a device's memory, not owned. An empty reference (no data) means
-/// "absent".
+/// A contiguous tensor somewhere in a device's memory, not owned. An empty reference (no
+/// data) means "absent".
 template <class Void>
 struct BasicTensorRef {
   Void* data = nullptr;

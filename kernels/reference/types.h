@@ -39,8 +39,8 @@ inline double number_at(ConstTensorRef v, int64_t i) {
   return v.dtype == DType::kFloat64 ? v.as<double>()[i] : static_cast<double>(v.as<float>()[i]);
 }
 
-/// One tensor, or two side by side along the channels, addressed as one: view(pixel, c), where pixel counts
-/// through [N,H,W].
+/// One tensor, or two side by side along the channels, addressed as one: view(pixel, c), where pixel
+/// counts through [N,H,W].
 template <class T>
 class ConcatView {
  public:

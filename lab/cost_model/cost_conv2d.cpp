@@ -60,8 +60,8 @@ Launch hopper_launch(const GpuModel& gpu, const HopperTiling& t, const RecordedO
   return k;
 }
 
-/// In how many of its steps a block of wgrad sums dy for dbias. All count as blocks that
-/// do: a launch ends with them.
+/// In how many of its steps a block of wgrad sums dy for dbias. All count as blocks that do: a launch
+/// ends with them.
 double summing(const Operation& o, int64_t column_tiles, int parts) {
   return o.dbias ? 1.0 / bias_shares(column_tiles, parts) : 0;
 }

@@ -20,8 +20,8 @@ void yield();         // lets the other fibers run
 void atomic_point();  // atomics may be polled: gives the others a turn now and then
 [[noreturn]] void die(SourceLine where, const char* format, ...) __attribute__((format(printf, 2, 3)));
 
-/// __syncthreads of every flavour: waits for all threads of the block, returns how many came
-/// with a nonzero predicate.
+/// __syncthreads of every flavour: waits for all threads of the block, returns how many came with
+/// a nonzero predicate.
 int sync_threads(const char* op, int predicate, SourceLine where);
 /// bar.sync / bar.arrive: named barrier `id` (1..15; 0 is __syncthreads), `threads` a multiple of 32.
 void named_barrier(int id, int threads, bool wait, SourceLine where);

@@ -1,5 +1,5 @@
-// Graphs by capture: the work that would have gone to a stream is kept, with what it
-// comes after, and replayed.
+// Graphs by capture: the work that would have gone to a stream is kept, with what it comes
+// after, and replayed.
 #include <algorithm>
 
 #include "lab/cuda_on_cpu/settings.h"

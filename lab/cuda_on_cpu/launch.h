@@ -16,8 +16,8 @@ struct LaunchRequest {
   dim3 grid, block;
   size_t shared_bytes;
 };
-/// From now on launches are shown to `observer` instead of being run, until it is null:
-/// what operations would launch.
+/// From now on launches are shown to `observer` instead of being run, until it is null: what
+/// operations would launch.
 void observe_launches(std::function<void(const LaunchRequest&)> observer);
 /// A pointer among a kernel's arguments must not point to ordinary host memory: a GPU would fault on it.
 void check_argument(const void* p, SourceLine where);

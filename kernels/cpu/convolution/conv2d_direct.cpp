@@ -11,9 +11,9 @@
 // float32 buffer in the second-level cache (zeros outside the image, both sources side by side, bfloat16
 // widened), which costs one copy for 9K/16 FMAs. Weights are packed once a call into panels of 16 output
 // channels, [panel][r][s][c][16], zero-padded. The (r,s,c) range is cut into blocks whose panel (at most 24
-// KiB) stays in the first-level cache while all pixels of the strip pass; sums wait in a [pixels][16] buffer
-// in between. After the last block bias, per-image bias, residual and scale go in, and y is rounded and
-// written once.
+// KiB) stays in the first-level cache while all pixels of the strip pass; sums wait in a [pixels][16]
+// buffer in between. After the last block bias, per-image bias, residual and scale go in, and y is rounded
+// and written once.
 //
 // dgrad with stride 1 is the same sum over dy with the filter turned by 180 degrees and K and C exchanged:
 // only the packing of the weights differs. Every output has one order of summation, whatever the threads.

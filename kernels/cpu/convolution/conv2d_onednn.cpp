@@ -1,5 +1,5 @@
-// oneDNN primitives for the three passes of a convolution, built once per (pass, shape, geometry, type,
-// threads).
+// oneDNN primitives for the three passes of a convolution, built once per (pass, shape,
+// geometry, type, threads).
 //
 // Weights. oneDNN's fast kernels want them in a blocked format of their own choosing; ours are plain
 // [K,R,S,C] and change at every optimizer step. They are reordered into scratch at every call: 0.02 to 0.13

@@ -1,7 +1,7 @@
 // Attention forward: y = softmax(scale q k^T) v per image and head; lse = log sum exp of the scaled scores.
 //
-// q, k, v, y [N,T,heads*D] bfloat16, lse [N,heads,T] float32; D up to 256, any T. (float32 and larger D:
-// attention_simple.cu.)
+// q, k, v, y [N,T,heads*D] bfloat16, lse [N,heads,T] float32; D up to 256, any T. (float32 and
+// larger D: attention_simple.cu.)
 //
 // The idea (Dao 2022, 2023): a block owns 64 queries of one head and walks along the keys, a tile at a time.
 // Scores are exponentiated against the largest one seen so far (Milakov & Gimelshein 2018); when a larger one
@@ -9,8 +9,8 @@
 // registers, where it turns into the left operand of P v without moving. While a tile of scores is worked on,
 // v's tile is on its way; while P v is, the next tile of k.
 //
-// Cost: 4 N heads T^2 D FLOP on tensor cores; q, k, v, y through memory once, k and v T / 64 times through
-// L2. Not measured on a GPU yet.
+// Cost: 4 N heads T^2 D FLOP on tensor cores; q, k, v, y through memory once, k and v T / 64
+// times through L2.
 #include "kernels/cuda/attention/attention_simple.h"
 #include "kernels/cuda/attention/attention_tile.h"
 #include "kernels/cuda/runtime/cuda_backend.h"

@@ -1,9 +1,9 @@
-// Attention backward. With P = exp(scale q k^T - lse), dP = dy v^T, delta = rowsum(dy * y), dS = P (dP -
-// delta):
+// Attention backward. With P = exp(scale q k^T - lse), dP = dy v^T, delta = rowsum(dy * y) and dS = P
+// (dP - delta):
 //   dq = scale dS k,   dk = scale dS^T q,   dv = P^T dy.
 //
-// All of [N,T,heads*D] in bfloat16, lse [N,heads,T] float32; D up to 256. (float32 and larger D:
-// attention_simple.cu.)
+// All of [N,T,heads*D] in bfloat16, lse [N,heads,T] float32; D up to 256. (float32 and
+// larger D: attention_simple.cu.)
 //
 // The idea (Dao 2022): P is computed again from lse, a tile at a time. One kernel owns queries and walks
 // along the keys for dq; another owns keys and walks along the queries for dk and dv, on transposed scores,
@@ -12,7 +12,7 @@
 // changes from run to run. Heads of 256 have dk and dv cut into two slices of channels, for want of
 // registers; each slice computes the scores again.
 //
-// Cost: 14 N heads T^2 D FLOP (18 at D = 256) on tensor cores. Not measured on a GPU yet.
+// Cost: 14 N heads T^2 D FLOP (18 at D = 256) on tensor cores.
 #include "kernels/cuda/attention/attention_simple.h"
 #include "kernels/cuda/attention/attention_tile.h"
 #include "kernels/cuda/runtime/cuda_backend.h"

@@ -54,8 +54,8 @@ struct ForwardOut {
   }
 };
 
-/// dgrad: dx = so_far + scale * sum, in one or two tensors, for the pixels of one residue class (see
-/// conv2d_dgrad.cu).
+/// dgrad: dx = so_far + scale * sum, in one or two tensors, for the pixels of one residue
+/// class (see conv2d_dgrad.cu).
 template <class T>
 struct DgradOut {
   T *a, *b;

@@ -1,5 +1,5 @@
 // Which kernel a convolution takes, and how it is cut: conv2d_hopper.cu and conv2d_wgrad_hopper.cu where the
-// GPU and the shape suit them, the implicit GEMM of tiling/gemm.h elsewhere.
+// GPU and the shape suit them, the implicit GEMM in the tiles of gemm_tiling.h elsewhere.
 #pragma once
 
 #include <algorithm>
@@ -76,8 +76,8 @@ struct HopperTiling {
 };
 
 /// Stride 1. x [N,H,W,C] (for dgrad dy) and w [K,R,S,C] give an output of [N,Ho,Wo] x `columns` channels;
-/// vector_out: in aligned eights. `pixels` of a tile: 256 or 128; 0 goes by rule. Nothing
-/// where the shape does not suit.
+/// vector_out: in aligned eights. `pixels` of a tile: 256 or 128; 0 goes by rule. Nothing where the shape
+/// does not suit.
 inline std::optional<HopperTiling> hopper_tiling(const GpuLimits& gpu, const Concat& x, ConstTensorRef w,
                                                  const Shape& output, int64_t columns, bool vector_out,
                                                  int pixels = 0) {
@@ -103,8 +103,8 @@ inline std::optional<HopperTiling> hopper_tiling(const GpuLimits& gpu, const Con
   return t;
 }
 
-/// What one residue class of rows (or columns) of dx has to do in dgrad, counted by
-/// q: h = first + q * stride.
+/// What one residue class of rows (or columns) of dx has to do in dgrad: those with h = first + q * stride,
+/// counted by q.
 struct ResidueClass {
   int first, pixels;  // h of q = 0; how many q's
   int tap, taps;      // last tap it sees (r = tap - u * stride for u = 0, 1, ...), and how many
@@ -123,8 +123,8 @@ struct ResidueClass {
 
 constexpr int64_t kMostPartBytes = int64_t{256} << 20;
 
-/// `wanted` parts, but at least eight `steps` (of the ring of stages) a part, and no more memory than
-/// kMostPartBytes.
+/// `wanted` parts, but at least eight `steps` (of the ring of stages) a part, and no more
+/// memory than kMostPartBytes.
 inline int clamp_parts(int64_t wanted, int64_t steps, int64_t weights) {
   const int64_t most = std::min(steps / 8, kMostPartBytes / (4 * weights));
   return static_cast<int>(std::clamp<int64_t>(wanted, 1, std::max<int64_t>(most, 1)));
@@ -146,9 +146,9 @@ inline int wgrad_parts(const GpuLimits& gpu, int64_t k, int64_t columns, int64_t
 /// How many parts the second launch of a thread has on their way.
 constexpr int kPartsInFlight = 16;
 
-/// The sum of dy, dbias, needs one tile of each row of dw's tiles. So that its blocks do not end
-/// after all others, up to four tiles share the steps; without parts one has them all, because
-/// nobody would add up the shares.
+/// The sum of dy, dbias, needs one tile of each row of dw's tiles. So that its blocks do not end after
+/// all others, up to four tiles share the steps; without parts one has them all, because nobody would add
+/// up the shares.
 constexpr int kMostBiasShares = 4;
 constexpr int bias_shares(int64_t column_tiles, int parts) {
   return parts > 1 ? static_cast<int>(std::min<int64_t>(column_tiles, kMostBiasShares)) : 1;
@@ -220,8 +220,8 @@ struct BiasSlabs {
   }
 };
 
-// ---- Candidates for the autotuner: kernels that are there anyway, and cuts that cost no further compilation
-// ----
+// ---- Candidates for the autotuner ----
+// Kernels that are there anyway, and cuts that cost no further compilation; the rule's choice comes first.
 
 /// Pixels of a block of Hopper's kernels, forward and dgrad; 0 for other kernels.
 constexpr int wgmma_pixels(Kernel kernel) {

@@ -1,9 +1,9 @@
-// The gradients of convolution by its weights and its bias:
+// The gradients of convolution with respect to weights and bias:
 //   dw[k,r,s,c] += scale * sum_{n,i,j} dy[n,i,j,k] x[n, i stride + r - top, j stride + s - left, c],
 //   dbias[k]    += scale * sum_{n,i,j} dy[n,i,j,k].
 //
-// x [N,H,W,C] in one or two sources, dy [N,Ho,Wo,K], dw [K,R,S,C] and dbias [K] float32; x and dy float32 or
-// bfloat16.
+// x [N,H,W,C] in one or two sources, dy [N,Ho,Wo,K], dw [K,R,S,C] and dbias [K] float32; x and dy
+// float32 or bfloat16.
 //
 // The idea: a matrix product along the pixels, of which there are far more than rows and columns of dw. So
 // the pixels are cut into as many parts as fill the chip, every part writes its own float32 [K,(R,S,C)], and
@@ -18,7 +18,7 @@
 // Cost: 2 N Ho Wo K R S C FLOP; dy is read R S C / 128 times and x K / 128 times through L2; the parts are
 // written and read once, 8 bytes a weight and part. dbias: one mma more beside sixteen, in every fourth step
 // of four tiles of columns. Where the shape suits it, an H100 takes conv2d_wgrad_hopper.cu instead; C <= 3 or
-// K <= 3 takes conv2d_narrow.cu. Not measured on a GPU yet.
+// K <= 3 takes conv2d_narrow.cu.
 #include "kernels/cuda/convolution/conv2d_operands.h"
 #include "kernels/cuda/convolution/conv2d_special.h"
 #include "kernels/cuda/convolution/implicit_gemm.h"

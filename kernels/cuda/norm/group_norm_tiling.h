@@ -28,8 +28,8 @@ struct Slabs {
   int pixels, chunk;           // of an image; of a block
   int chunks;
 
-  /// x: the first source [N,...,C]; width: channels of one access. In slabs of kSlab32 or kSlab64, of
-  /// `choice.parts` chunks.
+  /// x: the first source [N,...,C]; width: channels of one access. In slabs of kSlab32 or kSlab64,
+  /// of `choice.parts` chunks.
   Slabs(const Shape& x, int64_t second_source, int groups, int width, Choice choice) {
     const int64_t images = x[0], p = images ? x.numel() / (images * x[-1]) : 0;
     check(p < (int64_t{1} << 31) && images <= 65535, "group_norm: ", x, " is more than a launch can hold");

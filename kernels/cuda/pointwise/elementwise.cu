@@ -1,6 +1,6 @@
 // Elementwise operations: fill, copy, add, silu and its gradient on the pattern of map.h, and dropout.
 // Memory-bound, every tensor once: map.h says how. Dropout adds a quarter of a Philox block an element, some
-// 30 instructions, which take about as long as its bytes in bfloat16. Not measured on a GPU yet.
+// 30 instructions, which take about as long as its bytes in bfloat16.
 #include "kernels/cuda/device/vec.h"
 #include "kernels/cuda/pointwise/map.h"
 #include "kernels/cuda/runtime/cuda_backend.h"

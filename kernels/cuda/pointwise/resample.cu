@@ -1,11 +1,14 @@
 // Resampling by two on NHWC images. Two kernels serve four purposes:
-//   upsample2x  y[n,h,w,c] = scale x[n,h/2,w/2,c]          nearest upsampling; with 1/4 the gradient of
-//   average pooling sum_pool2x  y[n,h,w,c] = scale sum of x's 2x2 block    with 1/4 average pooling; with 1
-//   the gradient of upsampling
+//   upsample2x  y[n,h,w,c] = scale x[n,h/2,w/2,c]            nearest upsampling; with scale 1/4 the gradient
+//   of
+//                                                            average pooling
+//   sum_pool2x  y[n,h,w,c] = scale sum of x's 2x2 block      with scale 1/4 average pooling; with 1 the
+//   gradient
+//                                                            of upsampling
 //
 // One block writes one row of pixels of y; its threads run along (w, c), eight channels each where channels
 // come in eights: reads and writes are sixteen bytes, neighbours in c are neighbours in memory. Cost: 5/4 of
-// the larger tensor's bytes over the memory's bandwidth. Not measured on a GPU yet.
+// the larger tensor's bytes over the memory's bandwidth.
 #include "kernels/cuda/device/vec.h"
 #include "kernels/cuda/runtime/cuda_backend.h"
 

@@ -1,5 +1,5 @@
-// The autotuner: times an operation's candidates when it meets a shape for the first time, and remembers the
-// fastest.
+// The autotuner: times an operation's candidates when it meets a shape for the first time, and
+// remembers the fastest.
 //
 // In order: what this process has decided; the cache file of this GPU and build; the table that comes with
 // the program (autotune_table.h); the candidates' times; the rule. Nothing is timed where tuning is off,
@@ -45,12 +45,12 @@ class Autotuner {
 
   /// What is decided for a key already: one look-up.
   std::optional<Choice> recall(const ChoiceKey& key);
-  /// Decides. `run` does the operation in a given way, on the operands of the call in flight; it is called
-  /// many times.
+  /// Decides. `run` does the operation in a given way, on the operands of the call in flight; it is
+  /// called many times.
   Choice decide(const Gpu& gpu, const ChoiceKey& key, const Candidates& candidates,
                 const std::function<void(Choice)>& run);
-  /// Which candidate to take by their times, the rule's first: the fastest, if that gains more than noise
-  /// does.
+  /// Which candidate to take by their times, the rule's first: the fastest, if that gains more
+  /// than noise does.
   static size_t fastest(const std::vector<double>& times);
   /// Keys whose candidates were timed by this process.
   int measured() const { return measured_; }

@@ -1,8 +1,8 @@
 // CUDA's host API as this folder sees it: its namespace, and what becomes of its error codes.
 //
-// The same sources are compiled twice: for GPUs against the CUDA toolkit, in namespace imago::cuda, and for
-// the CPU against headers of the same names that emulate it, in imago::cuda_on_cpu. One program can hold
-// both.
+// The same sources are compiled twice: for GPUs against the CUDA toolkit, in namespace imago::cuda,
+// and for the CPU against headers of the same names that emulate it, in imago::cuda_on_cpu. One
+// program can hold both.
 #pragma once
 
 #include <cuda_runtime_api.h>

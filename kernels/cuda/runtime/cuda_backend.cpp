@@ -1,5 +1,5 @@
-// The GPU as a Backend: the device, its memory and its stream. Operations are in the folders of their
-// families.
+// The GPU as a Backend: the device, its memory and its stream. Operations are in the folders
+// of their families.
 #include "kernels/cuda/runtime/cuda_backend.h"
 
 #include <algorithm>

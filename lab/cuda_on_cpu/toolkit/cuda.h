@@ -1,5 +1,5 @@
-// The emulator's <cuda.h>: the driver's tensor maps. What cuTensorMapEncodeTiled would encode lies here in
-// the clear.
+// The emulator's <cuda.h>: the driver's tensor maps. What cuTensorMapEncodeTiled would encode lies here
+// in the clear.
 #pragma once
 
 #include <cstdint>
@@ -34,8 +34,8 @@ struct alignas(64) TensorMap {
 };
 static_assert(sizeof(TensorMap) == 128);
 
-/// The XOR that a swizzle mode applies to a shared memory address: 16-byte chunks move within
-/// rows of 128 (64, 32) bytes.
+/// The XOR that a swizzle mode applies to a shared memory address: 16-byte chunks move within rows of 128
+/// (64, 32) bytes.
 inline uint32_t swizzled(uint32_t address, CUtensorMapSwizzle mode) {
   switch (mode) {
     case CU_TENSOR_MAP_SWIZZLE_NONE: return address;

@@ -1,5 +1,5 @@
-// One device as several GPUs, which choose differently among the kernels. Compiled for a
-// GPU and for the emulator.
+// One device as several GPUs, which choose differently among the kernels. Compiled for a GPU and
+// for the emulator.
 #pragma once
 
 #include <memory>

@@ -1,8 +1,8 @@
-// Kernels with one bug each, and the same kernels without it. A program of its own, so that
-// each run can end as badly as
-// it should:   planted_bugs NAME [fixed]
-// Exit 0: results are right. Exit 3: results are wrong ("wrong result"). Anything else: the
-// emulator or a sanitizer spoke.
+// Kernels with one bug each, and the same kernels without it. A program of its own, so that each run can end
+// as badly as it should:
+//   planted_bugs NAME [fixed]
+// Exit 0: results are right. Exit 3: results are wrong ("wrong result"). Anything else: the emulator or
+// a sanitizer spoke.
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>

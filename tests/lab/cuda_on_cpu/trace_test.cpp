@@ -1,5 +1,5 @@
-// The report of bank conflicts and uncoalesced accesses, line by line, against what a
-// pencil says about traced.cu.
+// The report of bank conflicts and uncoalesced accesses, line by line, against what a pencil
+// says about traced.cu.
 #include <gtest/gtest.h>
 
 #include <array>

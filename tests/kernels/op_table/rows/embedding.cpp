@@ -7,8 +7,8 @@ namespace imago::test {
 
 namespace {
 
-// The angle t f, up to 1000, is rounded once: that moves the sine by at most u |t f|. Then two roundings in
-// it.
+// The angle t f, up to 1000, is rounded once: that moves the sine by at most u |t f|. Then two
+// roundings in it.
 OpRow sinusoid_row() {
   OpRow row{.op = "sinusoid"};
   struct Size {
