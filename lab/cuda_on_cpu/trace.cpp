@@ -29,8 +29,8 @@
 namespace imago::cuda_on_cpu::emu {
 namespace {
 
-constexpr size_t kMaxOccurrences =
-    4096;  // of one site in one lane and launch; what follows is more of the same
+/// Of one site in one lane and launch; what follows is more of the same.
+constexpr size_t kMaxOccurrences = 4096;
 
 struct Key {
   uintptr_t pc;      // where the compiler put the access, or 0:

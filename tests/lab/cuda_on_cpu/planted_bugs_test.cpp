@@ -7,6 +7,7 @@
 #include <regex>
 #include <string>
 
+namespace imago {
 namespace {
 
 struct Planted {
@@ -117,3 +118,4 @@ TEST(Sanitizers, AcceptCorrectPipelines) {
 }
 
 }  // namespace
+}  // namespace imago

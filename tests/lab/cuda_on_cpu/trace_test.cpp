@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+namespace imago {
 namespace {
 
 /// The line of traced.cu that contains `text`.
@@ -63,3 +64,4 @@ TEST(Trace, CountsPassesAndSectors) {
 }
 
 }  // namespace
+}  // namespace imago

@@ -248,7 +248,7 @@ OpRow per_image_bias_grad_row() {
 
 }  // namespace
 
-std::vector<OpRow> conv2d_rows() {
+std::vector<OpRow> convolution_rows() {
   return {conv2d_row(), conv2d_dgrad_row(), conv2d_wgrad_row(), per_image_bias_grad_row()};
 }
 

@@ -183,7 +183,7 @@ OpRow group_norm_backward_row() {
 
 }  // namespace
 
-std::vector<OpRow> group_norm_rows() {
+std::vector<OpRow> norm_rows() {
   return {group_norm_row(), group_norm_backward_row()};
 }
 
