@@ -40,7 +40,6 @@ void* static_shared(const void* key, const char* name, size_t bytes, size_t alig
 void* dynamic_shared();
 /// The 32-bit address of a byte of shared memory, as descriptors and PTX operands see it.
 uint32_t shared_address(const void* p);
-void* shared_pointer(uint32_t address);
 
 // ---- matrix instructions (matrix.cpp) ----
 /// ldmatrix of n 8x8 matrices of 16-bit elements: `row` is the 16-byte row that this lane has read.

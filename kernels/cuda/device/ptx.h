@@ -375,14 +375,6 @@ IMAGO_PTX void registers_increase(IMAGO_WHERE_ONLY) {
   IMAGO_ON_DEVICE(asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(kRegisters));)
   IMAGO_ON_HOST(emu::converge("setmaxnreg.inc", where);)
 }
-/// Programmatic dependent launch (sm_90): the next kernel may start; wait for the previous one. Kernels
-/// never overlap in the emulator.
-IMAGO_PTX void grid_launch_dependents() {
-  IMAGO_ON_DEVICE(asm volatile("griddepcontrol.launch_dependents;" ::: "memory");)
-}
-IMAGO_PTX void grid_dependency_wait() {
-  IMAGO_ON_DEVICE(asm volatile("griddepcontrol.wait;" ::: "memory");)
-}
 
 }  // namespace imago::IMAGO_CUDA_NAMESPACE::ptx
 
