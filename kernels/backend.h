@@ -2,23 +2,25 @@
 //
 // Conventions, for all of it:
 //   * Layout. Images are NHWC [N,H,W,C], convolution weights [K,R,S,C], linear weights [K,C], tokens [N,T,C];
-//   all contiguous.
-//   * Letters. N images, H x W pixels, C channels in, K channels out, R x S filter, T tokens, D head dim, G
-//   groups, E width.
-//   * Types. "x" types are float32, bfloat16 or (reference only) float64, the same for all activations
-//     of one call. Vectors (bias, gamma, beta, statistics, losses, coefficients) are float32, or
-//     float64 where the activations are float64. Weights have the type of the activations. Sums are
-//     always carried in float32 or better.
-//   * Outputs are overwritten, except the gradients of parameters (dw, dbias, dgamma, dbeta,
-//     dtable), which are float32 (float64 with float64 activations) and ADDED to, so that gradient
-//     accumulation costs nothing.
+//     all contiguous.
+//   * Letters. N images, H x W pixels, C channels in, K channels out, R x S filter, T tokens, D head dim,
+//     G groups, E width.
+//   * Types. "x" types are float32, bfloat16 or (reference only) float64, the same for all activations of one
+//     call. Vectors (bias, gamma, beta, statistics, losses, coefficients) are float32, or float64 where the
+//     activations are float64. Weights have the type of the activations. Sums are always carried in float32
+//     or better.
+//   * Outputs are overwritten, except the gradients of parameters (dw, dbias, dgamma, dbeta, dtable), which
+//   are
+//     float32 (float64 with float64 activations) and ADDED to, so that gradient accumulation costs nothing.
 //   * Gradients of an activation that several operations read are summed by those operations: `so_far` is the
-//   sum that dx continues. Like dx, but other memory; each of its sources may be absent, and counts as zero.
+//     sum that dx continues. Like dx, but other memory; each of its sources may be absent, and counts as
+//     zero.
 //   * Aliasing: an output may be the same memory as an input only where a comment says "in place".
 //   * Nothing allocates: an operation that needs scratch memory asks its Workspace for it, once.
 //   * Same inputs, same device, same build: same bits. No atomics on floats; reductions have a fixed order.
 //   * Shapes are validated by the engine's ops before a backend sees them; a backend checks only what it
-//   cannot do.
+//   cannot
+//     do.
 #pragma once
 
 #include <functional>
@@ -106,8 +108,8 @@ class Download {
   virtual const void* wait() = 0;  // the bytes; valid as long as this object
 };
 
-/// Operations that were recorded once, to be run again as a whole: on the same
-/// addresses, with the same numbers.
+/// Operations that were recorded once, to be run again as a whole: on the same addresses, with
+/// the same numbers.
 class Graph {
  public:
   virtual ~Graph() = default;
@@ -159,25 +161,26 @@ class Backend {
   /// outside. x [N,H,W,C] in one or two sources, w [K,R,S,C], y [N,Ho,Wo,K].
   virtual void conv2d(const Concat& x, ConstTensorRef w, const Conv2dGeometry& geometry,
                       const Conv2dEpilogue& epilogue, TensorRef y, Workspace& workspace) = 0;
-  /// The gradient by the data: dx[n,h,w,c] = so_far[n,h,w,c] + scale * sum over (i,j,k,r,s) that read
-  /// x[n,h,w,c] of dy[n,i,j,k] w[k,r,s,c].
+  /// The gradient with respect to the data: dx[n,h,w,c] = so_far[n,h,w,c] + scale * sum of dy[n,i,j,k]
+  /// w[k,r,s,c] over the (i,j,k,r,s) that read x[n,h,w,c].
   virtual void conv2d_dgrad(ConstTensorRef dy, ConstTensorRef w, const Conv2dGeometry& geometry, float scale,
                             const Concat& so_far, const ConcatOut& dx, Workspace& workspace) = 0;
-  /// The gradients by the weights and the bias: dw[k,r,s,c] += scale * sum_{n,i,j} dy[n,i,j,k]
-  /// x[n, i*stride + r - top, j*stride + s - left, c]; dbias[k] += scale * sum_{n,i,j} dy[n,i,j,k], which is
-  /// one more column of dw, where x is 1 everywhere (dbias may be absent).
+  /// The gradients with respect to weights and bias:
+  ///   dw[k,r,s,c] += scale * sum_{n,i,j} dy[n,i,j,k] x[n, i*stride + r - top, j*stride + s - left, c]
+  ///   dbias[k] += scale * sum_{n,i,j} dy[n,i,j,k]
+  /// dbias is one more column of dw, where x is 1 everywhere; it may be absent.
   virtual void conv2d_wgrad(const Concat& x, ConstTensorRef dy, const Conv2dGeometry& geometry, float scale,
                             TensorRef dw, TensorRef dbias, Workspace& workspace) = 0;
-  /// The gradient by the per-image bias: dper_image[n,k] = scale * sum_p dy[n,p,k]. dy [N,P,K] or [N,H,W,K];
-  /// dper_image [N,K], the type of dy.
+  /// The gradient with respect to the per-image bias: dper_image[n,k] = scale * sum_p dy[n,p,k].
+  /// dy [N,P,K] or [N,H,W,K]; dper_image [N,K], the type of dy.
   virtual void per_image_bias_grad(ConstTensorRef dy, float scale, TensorRef dper_image,
                                    Workspace& workspace) = 0;
 
   // ---- Normalisation (Wu & He 2018) ----
   /// Per image and group of C/G channels: xhat = (x - mean) / sqrt(var + eps) (biased variance),
   /// h = xhat * gamma + beta; with scale_shift [N,2C]: h = h * (1 + scale) + shift; y = activation(h).
-  /// x [N,...,C] in one or two sources, gamma and beta [C], y [N,...,C] in one tensor, statistics [N,G,2] =
-  /// (mean, 1/sqrt(var+eps)).
+  /// x [N,...,C] in one or two sources, gamma and beta [C], y [N,...,C] in one tensor,
+  /// statistics [N,G,2] = (mean, 1/sqrt(var+eps)).
   virtual void group_norm(const Concat& x, ConstTensorRef gamma, ConstTensorRef beta,
                           ConstTensorRef scale_shift, const GroupNormConfig& config, TensorRef y,
                           TensorRef statistics, Workspace& workspace) = 0;
@@ -195,8 +198,8 @@ class Backend {
   /// q, k, v, y [N,T,heads*D]; lse [N,heads,T] float32.
   virtual void attention(ConstTensorRef q, ConstTensorRef k, ConstTensorRef v, int heads, float scale,
                          TensorRef y, TensorRef lse, Workspace& workspace) = 0;
-  /// dv = P^T dy; dP = dy v^T; dS = P * (dP - rowsum(dy * y)); dq = scale dS k; dk = scale dS^T q, with P
-  /// from lse.
+  /// With P from lse: dv = P^T dy; dP = dy v^T; dS = P * (dP - rowsum(dy * y)); dq = scale dS k;
+  /// dk = scale dS^T q.
   virtual void attention_backward(ConstTensorRef dy, ConstTensorRef q, ConstTensorRef k, ConstTensorRef v,
                                   ConstTensorRef y, ConstTensorRef lse, int heads, float scale, TensorRef dq,
                                   TensorRef dk, TensorRef dv, Workspace& workspace) = 0;
@@ -213,10 +216,10 @@ class Backend {
   /// y[n] = [sin(t f), cos(t f)], halves swapped if cos_first; a last odd column is zero. t [N] and f [E/2]
   /// float32, y [N,E].
   virtual void sinusoid(ConstTensorRef t, ConstTensorRef frequencies, bool cos_first, TensorRef y) = 0;
-  virtual void embedding(ConstTensorRef table, ConstTensorRef index,
-                         TensorRef y) = 0;  // y[n] = table[index[n]]; index [N] int32
-  virtual void embedding_backward(ConstTensorRef dy, ConstTensorRef index,
-                                  TensorRef dtable) = 0;  // dtable[index[n]] += dy[n]
+  /// y[n] = table[index[n]]; index [N] int32
+  virtual void embedding(ConstTensorRef table, ConstTensorRef index, TensorRef y) = 0;
+  /// dtable[index[n]] += dy[n]
+  virtual void embedding_backward(ConstTensorRef dy, ConstTensorRef index, TensorRef dtable) = 0;
 
   // ---- Losses ----
   /// Softmax cross entropy: loss[n] = log sum_k exp(x[n,k]) - x[n, label[n]]. x [N,K]; label [N] int32, 0 ..
@@ -229,8 +232,8 @@ class Backend {
   // ---- Diffusion ----
   virtual void normal(const RandomKey& key, TensorRef y) = 0;  // y [N,...] ~ N(0,1), by Philox and Box-Muller
   /// x0' = x0 / 127.5 - 1 if x0 is uint8, else x0; e ~ N(0,1) from key; c = coefficients[n] in float32:
-  /// xt = c0 x0' + c1 e,  target = c2 x0' + c3 e. x0 [N,...]; coefficients [N,4] float32; xt x-type; target
-  /// float32/float64.
+  /// xt = c0 x0' + c1 e,  target = c2 x0' + c3 e.
+  /// x0 [N,...]; coefficients [N,4] float32; xt x-type; target float32/float64.
   virtual void q_sample(ConstTensorRef x0, ConstTensorRef coefficients, const RandomKey& key, TensorRef xt,
                         TensorRef target) = 0;
   /// loss[n] = weight[n] / M * sum_i (prediction - target)^2, M elements an image. weight, loss [N] float32.
@@ -244,13 +247,15 @@ class Backend {
                             TensorRef y) = 0;
 
   // ---- Optimizer: over flat buffers of P float32 elements, one pass ----
-  virtual void norm(ConstTensorRef x, TensorRef y,
-                    Workspace& workspace) = 0;  // y [1] = sqrt(sum x^2), summed in float64
+  /// y [1] = sqrt(sum x^2), summed in float64
+  virtual void norm(ConstTensorRef x, TensorRef y, Workspace& workspace) = 0;
   /// Decoupled weight decay (Loshchilov & Hutter 2019), clipping by global norm, EMA and the bfloat16
-  /// weights, in one pass: g *= min(1, max_grad_norm / (grad_norm + 1e-6)); p *= 1 - lr * weight_decay; m =
-  /// b1 m + (1-b1) g; v = b2 v + (1-b2) g^2; p -= lr (m / correction1) / (sqrt(v / correction2) + epsilon);
-  /// ema and p_bf16 follow (each may be absent). step: [1] of AdamWStep as bytes (uint8 [sizeof]); grad_norm
-  /// [1] float32. float32 only.
+  /// weights, in one pass:
+  ///   g *= min(1, max_grad_norm / (grad_norm + 1e-6));  p *= 1 - lr * weight_decay
+  ///   m = b1 m + (1-b1) g;  v = b2 v + (1-b2) g^2
+  ///   p -= lr (m / correction1) / (sqrt(v / correction2) + epsilon)
+  /// ema and p_bf16 follow (each may be absent). step: [1] of AdamWStep as bytes (uint8 [sizeof]);
+  /// grad_norm [1] float32. float32 only.
   virtual void adamw(ConstTensorRef g, ConstTensorRef grad_norm, ConstTensorRef step, TensorRef p,
                      TensorRef m, TensorRef v, TensorRef ema, TensorRef p_bf16) = 0;
 };

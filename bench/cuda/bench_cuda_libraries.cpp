@@ -186,8 +186,8 @@ class Arena {
     agreed_ = agreed_ && agrees;
   }
 
-  /// `calls` calls on so many sets in turns, ready to be started again and again: a graph where the device
-  /// has them.
+  /// `calls` calls on so many sets in turns, ready to be started again and again: a graph where the
+  /// device has them.
   template <class Call>
   std::function<void()> batch(int calls, size_t sets, const Call& call) {
     const auto enqueue = [=] {

@@ -1,6 +1,6 @@
-// Convolutions by cuDNN 9 through its graph interface, as PyTorch calls it: a graph of one operation, the
-// engines that the heuristics propose for it, and of these the fastest here. The library is opened at run
-// time.
+// Convolutions by cuDNN 9 through its graph interface, as PyTorch calls it: a graph of one operation,
+// the engines that the heuristics propose for it, and of these the fastest here. The library is opened
+// at run time.
 #pragma once
 
 #include <memory>

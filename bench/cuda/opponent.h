@@ -32,8 +32,8 @@ struct ConvPointers {
   void *x, *w, *y;
 };
 
-/// One call of a library, on the stream of cuda_backend(); and the way it found, ready for any tensors of the
-/// case's shapes.
+/// One call of a library, on the stream of cuda_backend(); and the way it found, ready for any tensors of
+/// the case's shapes.
 using LibraryCall = std::function<void()>;
 using LibraryAlgorithm = std::function<LibraryCall(const ConvPointers&)>;
 

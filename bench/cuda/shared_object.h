@@ -9,8 +9,8 @@ namespace imago {
 
 class SharedObject {
  public:
-  /// `name` as dlopen() looks for it: "libcudnn.so.9" in LD_LIBRARY_PATH and the system's folders. Throws a
-  /// failure.
+  /// `name` as dlopen() looks for it: "libcudnn.so.9" in LD_LIBRARY_PATH and the system's folders.
+  /// Throws a failure.
   explicit SharedObject(const char* name) : name_(name), object_(dlopen(name, RTLD_NOW | RTLD_LOCAL)) {
     if (!object_) failure(name, ": ", dlerror());
   }

@@ -42,8 +42,8 @@ inline int64_t partial_sums(int64_t images, int64_t pixels, int64_t channels) {
   return images * ceil_div(pixels, rows_per_chunk(channels)) * channels;
 }
 
-/// f(n, k, sum_p x[n,p,k]) for x [images,pixels,channels]: chunks of rows in float32, joined in order in
-/// float64.
+/// f(n, k, sum_p x[n,p,k]) for x [images,pixels,channels]: chunks of rows in float32, joined in
+/// order in float64.
 template <class T, class F>
 void sum_pixels(const T* x, int64_t images, int64_t pixels, int64_t channels, float* partial, F&& f) {
   const int64_t rows = rows_per_chunk(channels), chunks = ceil_div(pixels, rows);

@@ -1,10 +1,9 @@
-// The CPU backend: oneDNN or our own kernel for convolutions, oneDNN for matrix products, our own loops for
-// the rest.
+// The CPU backend: oneDNN or our own kernel for convolutions, oneDNN for matrix products, our own loops
+// for the rest.
 //
-// One file a family: memory (cpu_backend.cpp), elementwise, conv2d (who computes it; conv2d_direct,
-// conv2d_library), group_norm, attention, resample, embedding, diffusion, optimizer. simd.h, simd_math.h and
-// parallel.h are the vocabulary they share. Read kernels/backend.h first: it says what each of these
-// operations means.
+// One folder a family: convolution (conv2d.cpp says who computes it), attention, norm, pointwise, diffusion,
+// optimizer; memory is in cpu_backend.cpp. simd.h, simd_math.h and parallel.h are the vocabulary they share.
+// Read kernels/backend.h first: it says what each of these operations means.
 #pragma once
 
 #include "kernels/backend.h"
@@ -14,7 +13,7 @@ namespace imago {
 class CpuBackend final : public Backend {
  public:
   /// Who computes convolutions (see conv2d.cpp). Tests and benchmarks force one way; kDirect still leaves the
-  /// gradient by the data of strided convolutions to oneDNN.
+  /// gradient with respect to the data of strided convolutions to oneDNN.
   enum class Convolution { kFastest, kOneDnn, kDirect };
   explicit CpuBackend(Convolution convolution = Convolution::kFastest) : convolution_(convolution) {}
 

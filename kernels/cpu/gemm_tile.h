@@ -3,8 +3,8 @@
 // C[M,N] (+)= A[M,K] B[K,N]. A block of rows of C times one or two vectors of columns stays in registers
 // while k runs: per k one load of B, one broadcast of A per row and one FMA per row and vector. 6 rows x 2
 // vectors or 12 rows x 1 vector are 12 independent chains, enough to hide the FMA's latency, and leave room
-// for B and the broadcast in 16 registers. A is read one element at a time, so any strides do: its transpose
-// is free.
+// for B and the broadcast in 16 registers. A is read one element at a time, so any strides do: its
+// transpose is free.
 #pragma once
 
 #include "kernels/cpu/simd.h"

@@ -30,9 +30,9 @@ inline void random_block(uint64_t seed, uint32_t stream, int64_t id, int64_t fir
   }
 }
 
-/// f(n, first, count, numbers) for blocks of a batch of `images` x `elements`, in parallel: numbers[i]
-/// belongs to element first + i of the whole batch, all of image n. Reading whole vectors of `numbers` is
-/// allowed.
+/// f(n, first, count, numbers) for blocks of a batch of `images` x `elements`, in parallel:
+/// numbers[i] belongs to element first + i of the whole batch, all of image n. Reading whole vectors
+/// of `numbers` is allowed.
 template <Distribution kind, class F>
 void for_each_random_block(const RandomKey& key, int64_t images, int64_t elements, F&& f) {
   const int64_t blocks = ceil_div(elements, kRandomBlock);  // an image

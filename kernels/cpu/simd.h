@@ -26,15 +26,8 @@ typedef uint16_t VecH __attribute__((vector_size(kLanes * sizeof(uint16_t))));
 inline Vec splat(float f) {
   return f - Vec{};
 }
-/// Lane by lane: mask (all ones or all zeros, as comparisons give) ? a : b.
-inline Vec select(VecI mask, Vec a, Vec b) {
-  return (Vec)((mask & (VecI)a) | (~mask & (VecI)b));
-}
 inline Vec maximum(Vec a, Vec b) {
   return a > b ? a : b;
-}
-inline Vec minimum(Vec a, Vec b) {
-  return a < b ? a : b;
 }
 
 inline Vec load(const float* p) {

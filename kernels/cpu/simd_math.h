@@ -13,8 +13,8 @@ inline constexpr float kExpLowest = -87.33f, kExpHighest = 88.37f;
 /// all exponents, tests/kernels/cpu/simd_math_test.cpp); 0 below -87.33 (e^x would be subnormal), infinity
 /// above 88.37, NaN stays NaN.
 inline Vec exp(Vec x) {
-  const float kMagic =
-      12582912.0f;  // 1.5 * 2^23: adding it rounds to a whole number in the low mantissa bits
+  // 1.5 * 2^23: adding it rounds to a whole number in the low mantissa bits.
+  const float kMagic = 12582912.0f;
   const Vec t = x * 1.44269504f + kMagic;
   const Vec k = t - kMagic;
   const Vec r = (x - k * 0.693359375f) - k * -2.12194440e-4f;

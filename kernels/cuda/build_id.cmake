@@ -1,5 +1,5 @@
 # cmake -DFOLDER=kernels/cuda -DHEADER=build_id.h -P build_id.cmake: one name for the content of all kernels.
-file(GLOB_RECURSE files ${FOLDER}/*.cu ${FOLDER}/*.h)
+file(GLOB_RECURSE files ${FOLDER}/*.cu ${FOLDER}/*.cpp ${FOLDER}/*.h)
 set(all "")
 foreach(file ${files})
   file(SHA256 ${file} content)

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # nvcc_with_log.sh LOG COMMAND...: runs one compilation, with ptxas told to be verbose. LOG keeps what ptxas says of each
-# kernel (tests/cuda_resources reads it); only the rest is shown. A compiler cache repeats the text with the object.
+# kernel (lab/cuda_resources reads it); only the rest is shown. A compiler cache repeats the text with the object.
 set -euo pipefail
 log="$1"
 shift

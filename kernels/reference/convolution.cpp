@@ -2,8 +2,9 @@
 //
 // One relation is behind all three loops. Output pixel (i,j) and filter tap (r,s) read input pixel
 //   h = i * stride + r - top,   w = j * stride + s - left,
-// or a zero where (h,w) lies outside. The forward pass sums over taps and channels, the gradient by the data
-// sums over the outputs that read a pixel, the gradient by the weights sums over all places of the filter.
+// or a zero where (h,w) lies outside. The forward pass sums over taps and channels, the gradient with
+// respect to the data sums over the outputs that read a pixel, the one with respect to the weights over all
+// places of the filter.
 #include <vector>
 
 #include "kernels/reference/reference_backend.h"
@@ -67,8 +68,8 @@ void forward(const Concat& x_ref, const T* w, const Sizes& z, const Conv2dGeomet
   }
 }
 
-// dx[n,h,w,c] = so_far[n,h,w,c] + scale * sum_{r,s} sum_k dy[n,i,j,k] w[k,r,s,c] over the (i,j) that read
-// (h,w) at tap (r,s):
+// dx[n,h,w,c] = so_far[n,h,w,c] + scale * sum_{r,s} sum_k dy[n,i,j,k] w[k,r,s,c]
+// over the (i,j) that read (h,w) at tap (r,s):
 // i = (h + top - r) / stride where that is whole and lies in the output, j alike.
 template <class T>
 void data_gradient(const T* dy, const T* w, const Sizes& z, const Conv2dGeometry& g, double scale,

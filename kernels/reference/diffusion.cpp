@@ -11,8 +11,8 @@ using namespace reference;
 
 namespace {
 
-/// f(n, i, z) for every element i of a batch, where z ~ N(0,1) is the number that `key` gives element
-/// e = i - n M of image n. M elements an image.
+/// f(n, i, z) for every element i of a batch, where z ~ N(0,1) is the number that `key` gives element e = i -
+/// n M of image n. M elements an image.
 template <class F>
 void for_each_with_noise(const RandomKey& key, const Shape& shape, F&& f) {
   const int64_t images = shape[0], elements = images ? shape.numel() / images : 0;

@@ -93,7 +93,7 @@ void forward(const Problem<T>& p, double eps, T* y, VectorOf<T>* statistics) {
   }
 }
 
-// With dh = dy act'(h) (1 + scale), the gradient by xhat gamma + beta:
+// With dh = dy act'(h) (1 + scale), the gradient with respect to xhat gamma + beta:
 //   dgamma[c] += sum dh xhat,   dbeta[c] += sum dh
 //   dx = so_far + rstd (dh gamma - mean_g(dh gamma) - xhat mean_g(dh gamma xhat))
 // The two means are how x moves its own mean and variance.

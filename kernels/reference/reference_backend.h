@@ -1,8 +1,8 @@
 // The reference backend: every operation as its formula says, in plain loops with double accumulation.
 // The oracle of the tests, and the first place to read what an operation means. Speed is not its aim.
 //
-// One file a family: memory, elementwise, conv2d, group_norm, attention, resample, embedding, diffusion,
-// optimizer. In each, a template holds the loops and the class's method picks the element type.
+// One file a family: memory, convolution, attention, norm, pointwise, diffusion, optimizer. In each, a
+// template holds the loops and the class's method picks the element type.
 #pragma once
 
 #include "kernels/backend.h"

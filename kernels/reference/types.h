@@ -19,7 +19,7 @@ void dispatch(const char* op, DType dtype, F&& f) {
     case DType::kFloat32: return f.template operator()<float>();
     case DType::kBFloat16: return f.template operator()<bf16>();
     case DType::kFloat64: return f.template operator()<double>();
-    default: failure(op, ": activations of type ", name_of(dtype), " are not supported");
+    default: failure(op, ": activations of type ", dtype, " are not supported");
   }
 }
 
@@ -39,8 +39,8 @@ inline double number_at(ConstTensorRef v, int64_t i) {
   return v.dtype == DType::kFloat64 ? v.as<double>()[i] : static_cast<double>(v.as<float>()[i]);
 }
 
-/// One tensor, or two side by side along the channels, addressed as one: view(pixel, c), where pixel counts
-/// through [N,H,W].
+/// One tensor, or two side by side along the channels, addressed as one: view(pixel, c), where pixel
+/// counts through [N,H,W].
 template <class T>
 class ConcatView {
  public:

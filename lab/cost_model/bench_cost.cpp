@@ -1,5 +1,5 @@
-// What a training step should take on a GPU, layer by layer, before there is one; and how far off a
-// measurement is.
+// What a training step should take on a GPU, layer by layer, before there is one; and how far off
+// a measurement is.
 //
 //   bench_cost --config bench/configs/ddpm_cifar10_32.json --batch_size 128 --precision bf16 --by shape
 //   bench_train_step --device cuda --config ... --profile_json measured.json
@@ -76,7 +76,7 @@ CostGrouping grouping_of(const std::string& by) {
 
 void print_head(const Options& o, const GpuModel& gpu, const CostRow& all) {
   const double peak = o.precision == "bf16" ? gpu.tensor_peak() : gpu.float_peak();
-  const double floor = std::max(1e3 * all.flops / peak, 1e3 * all.bytes / gpu.memory_bandwidth);
+  const double lower_bound = std::max(1e3 * all.flops / peak, 1e3 * all.bytes / gpu.memory_bandwidth);
   std::printf(
       "Expected, not measured: one training step of %s, batch %d, %s, on an %s.\n"
       "%.2f ms: %.2f TFLOP, %.1f GB, %lld launches; %.0f images/s.\n"
@@ -84,8 +84,8 @@ void print_head(const Options& o, const GpuModel& gpu, const CostRow& all) {
       "%.2f ms.\n\n",
       o.config.c_str(), o.batch_size, o.precision == "bf16" ? "bfloat16" : "float32", gpu.title.c_str(),
       1e3 * all.time.total(), 1e-12 * all.flops, 1e-9 * all.bytes, static_cast<long long>(all.launches),
-      o.batch_size / all.time.total(), 1e3 * all.time.floor, 1e-12 * peak, 1e-12 * gpu.memory_bandwidth,
-      floor);
+      o.batch_size / all.time.total(), 1e3 * all.time.lower_bound, 1e-12 * peak, 1e-12 * gpu.memory_bandwidth,
+      lower_bound);
 }
 
 int run(int argc, char** argv) {

@@ -2,7 +2,7 @@
 #include <algorithm>
 
 #include "kernels/cuda/attention/attention_tiling.h"
-#include "kernels/cuda/runtime/flat_tiling.h"
+#include "kernels/cuda/device/flat_tiling.h"
 #include "lab/cost_model/cost_model.h"
 
 namespace imago {
@@ -13,8 +13,8 @@ namespace {
 
 constexpr double kWarps = kAttentionThreads / 32.0,
                  kRows = kAttentionRows / kWarps;  // rows of scores of a warp
-// Blocks that share a multiprocessor for want of registers, where a head has 256
-// channels: assumed, not measured.
+// Blocks that share a multiprocessor for want of registers, where a head has 256 channels:
+// assumed, not measured.
 constexpr int kWideHeadBlocks = 2;
 
 /// What one warp does with one tile of `columns` tokens it walks along.

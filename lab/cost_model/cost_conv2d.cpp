@@ -2,7 +2,7 @@
 #include <algorithm>
 
 #include "kernels/cuda/convolution/conv2d_tiling.h"
-#include "kernels/cuda/runtime/flat_tiling.h"
+#include "kernels/cuda/device/flat_tiling.h"
 #include "kernels/dtype.h"
 #include "lab/cost_model/cost_model.h"
 
@@ -60,8 +60,8 @@ Launch hopper_launch(const GpuModel& gpu, const HopperTiling& t, const RecordedO
   return k;
 }
 
-/// In how many of its steps a block of wgrad sums dy for dbias. All count as blocks that
-/// do: a launch ends with them.
+/// In how many of its steps a block of wgrad sums dy for dbias. All count as blocks that do: a launch
+/// ends with them.
 double summing(const Operation& o, int64_t column_tiles, int parts) {
   return o.dbias ? 1.0 / bias_shares(column_tiles, parts) : 0;
 }

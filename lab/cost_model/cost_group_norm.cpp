@@ -1,8 +1,8 @@
 // GroupNorm forward and backward: group_norm.cu and group_norm_backward.cu.
 #include <algorithm>
 
+#include "kernels/cuda/device/flat_tiling.h"
 #include "kernels/cuda/norm/group_norm_tiling.h"
-#include "kernels/cuda/runtime/flat_tiling.h"
 #include "lab/cost_model/cost_model.h"
 
 namespace imago {
@@ -14,8 +14,8 @@ namespace {
 // Blocks of 256 threads that share a multiprocessor, by their registers: assumed, not measured.
 constexpr int kForwardBlocks = 4, kBackwardBlocks = 2;
 
-/// A launch over slabs, chunks and images. Elements are gone over `passes` times,
-/// `sigmoids` of them with a SiLU.
+/// A launch over slabs, chunks and images. Elements are gone over `passes` times, `sigmoids` of them
+/// with a SiLU.
 Launch slab_launch(const Slabs& s, const Operation& o, const char* name, int resident, double passes,
                    double sigmoids) {
   const double elements = double(s.chunk) * s.slab;  // of a block

@@ -3,7 +3,8 @@
 #include <algorithm>
 #include <string_view>
 
-#include "kernels/cuda/runtime/flat_tiling.h"
+#include "kernels/cuda/convolution/conv2d_tiling.h"
+#include "kernels/cuda/device/flat_tiling.h"
 
 namespace imago {
 

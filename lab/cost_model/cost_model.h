@@ -1,9 +1,9 @@
 // What a training step has to cost on a GPU, before there is one: every operation as the kernels that our
 // launchers would start for it, in the tiles that they would cut.
 //
-// Which kernel, which tiles and how many of them is asked of kernels/cuda/tiling/, as the launchers ask. What
-// a tile costs follows from its geometry: FLOPs, bytes from device memory and L2, bytes of shared memory that
-// its products read. What cannot be counted is in `assumed`.
+// Which kernel, which tiles and how many of them is asked of the *_tiling.h of kernels/cuda, as the launchers
+// ask. What a tile costs follows from its geometry: FLOPs, bytes from device memory and L2, bytes of shared
+// memory that its products read. What cannot be counted is in `assumed`.
 #pragma once
 
 #include <vector>

@@ -82,7 +82,7 @@ std::vector<std::string> names_of(const Operation& o, const Launch& launch, Cost
 }
 
 void add_time(LaunchTime& sum, const LaunchTime& t) {
-  sum.floor += t.floor, sum.padding += t.padding, sum.operands += t.operands;
+  sum.lower_bound += t.lower_bound, sum.padding += t.padding, sum.operands += t.operands;
   sum.latency += t.latency, sum.tail += t.tail, sum.passes += t.passes, sum.launch += t.launch;
 }
 
@@ -170,8 +170,8 @@ std::string format_costs(const std::vector<CostRow>& rows, CostGrouping grouping
   Table table = {name_columns(grouping)};
   const size_t names = table[0].size() + (grouping != CostGrouping::kKernel);
   if (grouping != CostGrouping::kKernel) table[0].push_back("longest kernel");
-  for (const char* title :
-       {"launches", "GFLOP", "MB", "blocks", "waves", "in use", "shared B/FLOP", "limit", "floor us", "us"})
+  for (const char* title : {"launches", "GFLOP", "MB", "blocks", "waves", "in use", "shared B/FLOP", "limit",
+                            "lower bound us", "us"})
     table[0].push_back(title);
   if (all.measured) table[0].insert(table[0].end(), {"measured us", "ratio"});
   const auto add = [&](std::vector<std::string> line, const CostRow& r) {
@@ -185,7 +185,7 @@ std::string format_costs(const std::vector<CostRow>& rows, CostGrouping grouping
           k ? std::to_string(k->blocks) : "", k ? fixed(r.largest_time.waves, 2) : "",
           k ? fixed(100 * r.largest_time.utilisation, 0) + "%" : "",
           products ? fixed(k->shared_bytes() / useful, 3) : "", std::string(k ? r.largest_time.limit : ""),
-          fixed(1e6 * r.time.floor, 1), fixed(1e6 * r.time.total(), 1)})
+          fixed(1e6 * r.time.lower_bound, 1), fixed(1e6 * r.time.total(), 1)})
       line.push_back(std::move(cell));
     if (all.measured) {
       line.push_back(r.measured ? fixed(1e6 * *r.measured, 1) : "");
@@ -204,13 +204,14 @@ std::string format_losses(std::vector<CostRow> rows, CostGrouping grouping, Tabl
   Table table = {name_columns(grouping)};
   const size_t names = table[0].size();
   for (const char* title :
-       {"launches", "ms", "floor", "padding", "operands", "latency", "tail", "passes", "launch"})
+       {"launches", "ms", "lower bound", "padding", "operands", "latency", "tail", "passes", "launch"})
     table[0].push_back(title);
   const auto add = [&](std::vector<std::string> line, const CostRow& r) {
     line.resize(names);
     line.push_back(std::to_string(r.launches));
     const LaunchTime& t = r.time;
-    for (double seconds : {t.total(), t.floor, t.padding, t.operands, t.latency, t.tail, t.passes, t.launch})
+    for (double seconds :
+         {t.total(), t.lower_bound, t.padding, t.operands, t.latency, t.tail, t.passes, t.launch})
       line.push_back(fixed(1e3 * seconds, 3));
     table.push_back(std::move(line));
   };

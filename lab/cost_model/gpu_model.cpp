@@ -11,12 +11,11 @@ namespace imago {
 namespace {
 
 // From data sheets, except:
-//   * tensor_clock, launch, latencies, l2_bandwidth: assumed, not measured. An H100 at 1.60
-//     GHz could do 865 TFLOP/s,
-//     of which cuBLAS reaches 92 % (798 at 8192^3 on random data);
+//   * tensor_clock, launch, latencies, l2_bandwidth: assumed, not measured. An H100 at 1.60 GHz could do 865
+//     TFLOP/s, of which cuBLAS reaches 92 % (798 at 8192^3 on random data);
 //   * mma_sync_share of the H100: 62.9 % (Luo et al. 2024, arXiv 2402.13499);
-//   * memory_bandwidth: 3.0 TB/s for a copy on an H100; 90 % of the data sheet
-//     elsewhere, assumed, not measured.
+//   * memory_bandwidth: 3.0 TB/s for a copy on an H100; 90 % of the data sheet elsewhere, assumed, not
+//   measured.
 const std::vector<GpuModel>& gpus() {
   static const std::vector<GpuModel> list = {
       {.key = "h100",
@@ -138,7 +137,7 @@ LaunchTime time_of(const GpuModel& gpu, const Launch& k) {
   const double memory = k.memory_bytes / bandwidth(gpu.memory_bandwidth, gpu.memory_latency);
   const double l2 = k.l2_bytes / bandwidth(gpu.l2_bandwidth, gpu.l2_latency);
 
-  // From the floor to the whole, one reason after the other.
+  // From the lower bound to the whole, one reason after the other.
   const double useful = std::max(roof > 0 ? k.useful_flops / roof : 0, k.useful_bytes / gpu.memory_bandwidth);
   const double padded =
       std::max({useful, roof > 0 ? k.flops / roof : 0, k.memory_bytes / gpu.memory_bandwidth});
@@ -155,7 +154,7 @@ LaunchTime time_of(const GpuModel& gpu, const Launch& k) {
   t.waves = static_cast<double>(tiles) / static_cast<double>(sms * k.resident);
   t.utilisation = on_sms > 0 ? even / on_sms : 1;
   if (useful > 0) {
-    t.floor = useful, t.padding = padded - useful, t.operands = fed - padded;
+    t.lower_bound = useful, t.padding = padded - useful, t.operands = fed - padded;
     t.latency = waited - fed, t.tail = all - waited;
   } else {
     t.passes = all;

@@ -46,8 +46,8 @@ struct GpuModel {
 /// "h100", "a100", "4090", "5090"; bad input for anything else.
 const GpuModel& gpu_model(const std::string& key);
 
-/// One launch. Cycles are those of one block (of one tile of a persistent block),
-/// FLOPs and bytes those of all.
+/// One launch. Cycles are those of one block (of one tile of a persistent block), FLOPs and bytes
+/// those of all.
 struct Launch {
   std::string name;  // "conv2d_wgmma 256x128"
   int64_t blocks = 1;
@@ -71,18 +71,18 @@ struct Launch {
 
 /// Where the time of a kernel goes, in seconds. The parts add up to total().
 struct LaunchTime {
-  double floor = 0;     // the operation's own FLOPs or bytes at the chip's rate
-  double padding = 0;   // products with zeros, bytes moved twice
-  double operands = 0;  // shared memory, L2 or instructions are slower than tensor cores and device memory
-  double latency = 0;   // prologue, epilogue, chains of loads, too few bytes on their way
-  double tail = 0;      // multiprocessors without work
-  double passes = 0;    // launches that add nothing of their own: sums over parts
+  double lower_bound = 0;  // the operation's own FLOPs or bytes at the chip's rate
+  double padding = 0;      // products with zeros, bytes moved twice
+  double operands = 0;     // shared memory, L2 or instructions are slower than tensor cores and device memory
+  double latency = 0;      // prologue, epilogue, chains of loads, too few bytes on their way
+  double tail = 0;         // multiprocessors without work
+  double passes = 0;       // launches that add nothing of their own: sums over parts
   double launch = 0;
   double waves = 0;              // tiles over the places for them
   double utilisation = 1;        // of the multiprocessors, by tiles
   const char* limit = "launch";  // tensor, memory, shared, issue, L2, latency, waves, launch
 
-  double total() const { return floor + padding + operands + latency + tail + passes + launch; }
+  double total() const { return lower_bound + padding + operands + latency + tail + passes + launch; }
 };
 LaunchTime time_of(const GpuModel& gpu, const Launch& launch);
 

@@ -5,33 +5,10 @@
 #include "lab/cuda_on_cpu/async_copy.h"
 #include "lab/cuda_on_cpu/memory.h"
 #include "lab/cuda_on_cpu/quiet.h"
-#include "lab/cuda_on_cpu/tensor_map.h"
+#include "lab/cuda_on_cpu/toolkit/cuda.h"
 #include "lab/cuda_on_cpu/worker.h"
 
 namespace imago::cuda_on_cpu::emu {
-
-bool encode_tensor_map(TensorMap* map, int rank, int element_bytes, void* base, const uint64_t* extents,
-                       const uint64_t* strides, const uint32_t* box, Swizzle swizzle, bool fill_nan) {
-  if (rank < 1 || rank > 5 || reinterpret_cast<uintptr_t>(base) % 16) return false;
-  TensorMap m;
-  m.magic = TensorMap::kMagic;
-  m.rank = static_cast<uint8_t>(rank), m.element_bytes = static_cast<uint8_t>(element_bytes);
-  m.swizzle = swizzle, m.fill_nan = fill_nan, m.base = static_cast<unsigned char*>(base);
-  for (int i = 0; i < 5; ++i) m.extents[i] = 1, m.box[i] = 1;
-  for (int i = 0; i < rank; ++i) {
-    if (extents[i] == 0 || extents[i] > 0xffffffffull || box[i] == 0 || box[i] > 256) return false;
-    m.extents[i] = static_cast<uint32_t>(extents[i]), m.box[i] = static_cast<uint16_t>(box[i]);
-    if (i + 1 < rank) {
-      if (strides[i] % 16 || strides[i] >= (1ull << 40)) return false;
-      m.strides[i] = strides[i];
-    }
-  }
-  const uint32_t inner = box[0] * static_cast<uint32_t>(element_bytes);
-  const uint32_t span = swizzle == Swizzle::kNone ? ~0u : 16u << static_cast<int>(swizzle);
-  if (inner % 16 || inner > span) return false;
-  *map = m;
-  return true;
-}
 
 namespace {
 
@@ -91,7 +68,7 @@ void check_map(const char* op, const TensorMap* map, int rank, uint32_t shared, 
     die(where, "%s: not a tensor map", op);
   if (map->rank != rank) die(where, "%s: %d coordinates for a tensor map of rank %d", op, rank, map->rank);
   if (shared % 128) die(where, "%s: shared address %u is not 128-byte aligned", op, shared);
-  if (map->swizzle != Swizzle::kNone && row_bytes(*map) != 16u << static_cast<int>(map->swizzle))
+  if (map->swizzle != CU_TENSOR_MAP_SWIZZLE_NONE && row_bytes(*map) != 16u << static_cast<int>(map->swizzle))
     die(where, "%s: a swizzled box with rows of %u bytes: the emulator wants the whole swizzle span", op,
         row_bytes(*map));
   if (!worker->shared.contains(worker->shared.at(shared), box_bytes(*map)))
@@ -99,7 +76,7 @@ void check_map(const char* op, const TensorMap* map, int rank, uint32_t shared, 
 }
 
 // 16-byte chunks of a row, at their swizzled addresses.
-void write_row(uint32_t shared, const unsigned char* data, uint32_t bytes, Swizzle swizzle) {
+void write_row(uint32_t shared, const unsigned char* data, uint32_t bytes, CUtensorMapSwizzle swizzle) {
   for (uint32_t i = 0; i < bytes; i += 16)
     worker->shared.async_write(swizzled(shared + i, swizzle), data + i, 16);
 }
@@ -121,7 +98,7 @@ void land_tensor_load(uint32_t shared, const TensorMap& map, const int* coords) 
   for_each_row(map, coords, [&](const Row& row, uint32_t offset) {
     uint32_t first, last;
     inner_range(row, first, last);
-    std::fill(data.begin(), data.end(), map.fill_nan ? 0xff : 0);
+    std::fill(data.begin(), data.end(), 0);
     if (last > first)
       quiet_copy(data.data() + first, row.global() + int64_t{row.at[0]} * map.element_bytes + first,
                  last - first);

@@ -135,8 +135,8 @@ unsigned __match_any_sync(unsigned mask, T v, SourceLine where = SourceLine::cur
 }
 
 // ---- atomics ----
-// Sequentially consistent, so that TSan takes a counter behind __threadfence() for the
-// synchronization that it is.
+// Sequentially consistent, so that TSan takes a counter behind __threadfence() for the synchronization that
+// it is.
 namespace emu {
 template <class T, class F>
 T atomic_update(T* p, F f) {

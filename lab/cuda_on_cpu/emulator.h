@@ -10,7 +10,7 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "lab/cuda_on_cpu/source_line.h"
+#include "kernels/cuda/source_line.h"
 
 namespace imago::cuda_on_cpu::emu {
 
@@ -20,8 +20,8 @@ void yield();         // lets the other fibers run
 void atomic_point();  // atomics may be polled: gives the others a turn now and then
 [[noreturn]] void die(SourceLine where, const char* format, ...) __attribute__((format(printf, 2, 3)));
 
-/// __syncthreads of every flavour: waits for all threads of the block, returns how many came
-/// with a nonzero predicate.
+/// __syncthreads of every flavour: waits for all threads of the block, returns how many came with
+/// a nonzero predicate.
 int sync_threads(const char* op, int predicate, SourceLine where);
 /// bar.sync / bar.arrive: named barrier `id` (1..15; 0 is __syncthreads), `threads` a multiple of 32.
 void named_barrier(int id, int threads, bool wait, SourceLine where);
@@ -40,7 +40,6 @@ void* static_shared(const void* key, const char* name, size_t bytes, size_t alig
 void* dynamic_shared();
 /// The 32-bit address of a byte of shared memory, as descriptors and PTX operands see it.
 uint32_t shared_address(const void* p);
-void* shared_pointer(uint32_t address);
 
 // ---- matrix instructions (matrix.cpp) ----
 /// ldmatrix of n 8x8 matrices of 16-bit elements: `row` is the 16-byte row that this lane has read.

@@ -31,8 +31,8 @@ struct AsyncCopy {
   SourceLine where;
 };
 
-/// A bulk store on its way: shared memory is read when `.read` is waited for, global
-/// memory written after that.
+/// A bulk store on its way: shared memory is read when `.read` is waited for, global memory
+/// written after that.
 struct BulkStore {
   void (*land)(BulkStore& store);  // copies `staged` to global memory
   uint32_t shared;                 // address of the source

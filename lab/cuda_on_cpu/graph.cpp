@@ -1,5 +1,5 @@
-// Graphs by capture: the work that would have gone to a stream is kept, with what it
-// comes after, and replayed.
+// Graphs by capture: the work that would have gone to a stream is kept, with what it comes
+// after, and replayed.
 #include <algorithm>
 
 #include "lab/cuda_on_cpu/settings.h"
@@ -102,6 +102,9 @@ std::vector<size_t> replay_order(const std::vector<GraphNode>& nodes) {
 cudaError_t cudaGraphLaunch(cudaGraphExec_t exec, cudaStream_t stream) {
   Runtime& r = Runtime::get();
   Lock lock(r.mutex);
+  for (const GraphNode& node : exec->nodes)  // the limits of now, not those of the capture
+    if (node.kernel && node.kernel->sharedMemBytes > shared_limit(node.kernel->func))
+      return remember(cudaErrorInvalidValue);
   // The work holds its own copy: an executable graph may be destroyed while it runs.
   return remember(r.enqueue(r.resolve(stream), [nodes = exec->nodes] {
     for (size_t i : replay_order(nodes)) nodes[i].run();

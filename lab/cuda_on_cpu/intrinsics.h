@@ -9,7 +9,7 @@
 #include <cstdint>
 #include <type_traits>
 
-#include "lab/cuda_on_cpu/bfloat16.h"
+#include "lab/cuda_on_cpu/toolkit/cuda_bf16.h"
 
 namespace imago::cuda_on_cpu {
 
@@ -87,8 +87,8 @@ inline void sincospif(float x, float* s, float* c) {
   *s = static_cast<float>(std::sin(a)), *c = static_cast<float>(std::cos(a));
 }
 
-// The _rn forms promise that the compiler does not contract them into an fma. The barrier
-// makes it so here as well.
+// The _rn forms promise that the compiler does not contract them into an fma. The barrier makes it so
+// here as well.
 namespace detail {
 template <class T>
 inline T uncontracted(T x) {

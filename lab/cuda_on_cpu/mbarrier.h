@@ -5,7 +5,7 @@
 #include <cstdint>
 #include <unordered_map>
 
-#include "lab/cuda_on_cpu/source_line.h"
+#include "kernels/cuda/source_line.h"
 
 namespace imago::cuda_on_cpu::emu {
 

@@ -1,6 +1,6 @@
-// Device memory is host memory with NaN in it and red zones around it. Freed memory is filled with
-// NaN again. Callers hold the runtime's lock, and kernels run under it: nothing here changes while a
-// kernel looks up an address.
+// Device memory is host memory with NaN in it and red zones around it. Freed memory is filled with NaN
+// again. Callers hold the runtime's lock, and kernels run under it: nothing here changes while a kernel
+// looks up an address.
 #include "lab/cuda_on_cpu/memory.h"
 
 #include <cstdio>

@@ -3,7 +3,7 @@
 
 #include <string>
 
-#include "lab/cuda_on_cpu/source_line.h"
+#include "kernels/cuda/source_line.h"
 
 namespace imago::cuda_on_cpu::emu {
 

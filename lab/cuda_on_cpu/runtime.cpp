@@ -5,6 +5,7 @@
 #include <map>
 #include <utility>
 
+#include "lab/cuda_on_cpu/launch.h"
 #include "lab/cuda_on_cpu/memory.h"
 #include "lab/cuda_on_cpu/report.h"
 #include "lab/cuda_on_cpu/settings.h"
@@ -72,6 +73,12 @@ cudaError_t set_shared_limit(const void* kernel, cudaFuncAttribute attribute, in
   return cudaSuccess;
 }
 
+size_t shared_limit(const void* kernel) {
+  Lock lock(Runtime::get().mutex);
+  const auto allowed = shared_limits.find(kernel);
+  return std::max<size_t>(48 << 10, allowed == shared_limits.end() ? 0 : allowed->second);
+}
+
 cudaError_t occupancy(int* blocks, int threads, size_t dynamic_shared) {
   const DeviceLimits d = limits();
   if (threads < 1 || threads > 1024) return remember(cudaErrorInvalidValue);
@@ -97,14 +104,12 @@ cudaError_t enqueue_launch(const void* kernel, dim3 grid, dim3 block, size_t sha
                            cudaStream_t stream, std::function<void()> body, SourceLine where) {
   Runtime& r = Runtime::get();
   Lock lock(r.mutex);
-  const auto allowed = shared_limits.find(kernel);
-  const size_t limit = std::max<size_t>(48 << 10, allowed == shared_limits.end() ? 0 : allowed->second);
   const bool grid_ok =
       grid.x && grid.y && grid.z && grid.x <= 0x7fffffffu && grid.y <= 65535 && grid.z <= 65535;
   const bool block_ok = block.x && block.y && block.z && block.x <= 1024 && block.y <= 1024 &&
                         block.z <= 64 && block.x * block.y * block.z <= 1024;
   if (!grid_ok || !block_ok) return remember(cudaErrorInvalidConfiguration);
-  if (shared_bytes > limit) return remember(cudaErrorInvalidValue);
+  if (shared_bytes > shared_limit(kernel)) return remember(cudaErrorInvalidValue);
   if (launch_observer) {
     launch_observer({kernel, grid, block, shared_bytes});
     return cudaSuccess;

@@ -44,8 +44,8 @@ inline void release(void* tag) {
   if (__tsan_release) __tsan_release(tag);
 }
 
-/// For the emulator's own heap blocks, which fibers hand to each other: TSan sees
-/// malloc and free even from here.
+/// For the emulator's own heap blocks, which fibers hand to each other: TSan sees malloc and free
+/// even from here.
 struct Quiet {
   Quiet() {
     if (AnnotateIgnoreWritesBegin) AnnotateIgnoreWritesBegin("", 0);

@@ -142,9 +142,6 @@ void* dynamic_shared() {
 uint32_t shared_address(const void* p) {
   return worker->shared.address(p);
 }
-void* shared_pointer(uint32_t address) {
-  return worker->shared.at(address);
-}
 void fence_proxy_async() {
   worker->shared.fence();
   worker->mbarriers.fence();

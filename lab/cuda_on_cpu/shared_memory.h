@@ -11,7 +11,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "lab/cuda_on_cpu/source_line.h"
+#include "kernels/cuda/source_line.h"
 
 namespace imago::cuda_on_cpu::emu {
 

@@ -10,7 +10,7 @@
 #include <set>
 #include <vector>
 
-#include "lab/cuda_on_cpu/runtime_api.h"
+#include "lab/cuda_on_cpu/toolkit/cuda_runtime_api.h"
 
 namespace imago::cuda_on_cpu::emu {
 
@@ -72,6 +72,9 @@ struct Runtime {
   void run_until(Stream& s, uint64_t ticket);
   void run_all();
 };
+
+/// Bytes of dynamic shared memory that a launch of the kernel may ask for at present.
+size_t shared_limit(const void* kernel);
 
 /// Remembers an error for cudaGetLastError and returns it.
 cudaError_t remember(cudaError_t error);

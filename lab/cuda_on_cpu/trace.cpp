@@ -29,8 +29,8 @@
 namespace imago::cuda_on_cpu::emu {
 namespace {
 
-constexpr size_t kMaxOccurrences =
-    4096;  // of one site in one lane and launch; what follows is more of the same
+/// Of one site in one lane and launch; what follows is more of the same.
+constexpr size_t kMaxOccurrences = 4096;
 
 struct Key {
   uintptr_t pc;      // where the compiler put the access, or 0:
@@ -63,8 +63,8 @@ Trace& trace() {
   return t;
 }
 
-// The passes that `n` lanes need for `bytes` each: distinct words in the fullest bank,
-// summed over groups of lanes.
+// The passes that `n` lanes need for `bytes` each: distinct words in the fullest bank, summed over
+// groups of lanes.
 void count_shared(const std::vector<uintptr_t>& lanes, int bytes, Totals& t) {
   const size_t group = bytes <= 4 ? 32 : bytes == 8 ? 16 : 8;
   for (size_t begin = 0; begin < lanes.size(); begin += group) {
@@ -136,7 +136,9 @@ std::string source_of(uintptr_t pc) {
       line[std::strcspn(line, " \n")] = 0;
       const char* slash = std::strrchr(line, '/');
       found = slash ? slash + 1 : line;
-      if (!std::strstr(line, "kernels/cuda/ptx") && !std::strstr(line, "kernels/cuda_on_cpu/")) break;
+      const bool wrapper = std::strstr(line, "/kernels/cuda/device/ptx") ||
+                           (std::strstr(line, "/lab/cuda_on_cpu/") && !std::strstr(line, "/tests/lab/"));
+      if (!wrapper) break;
     }
     pclose(pipe);
   }

@@ -4,7 +4,7 @@
 #include <list>
 
 #include "lab/cuda_on_cpu/report.h"
-#include "lab/cuda_on_cpu/tensor_map.h"
+#include "lab/cuda_on_cpu/toolkit/cuda.h"
 #include "lab/cuda_on_cpu/worker.h"
 
 namespace imago::cuda_on_cpu::emu {
@@ -15,17 +15,18 @@ constexpr int kRows = 16, kDepth = 16;  // a warp's share of the 64 rows; elemen
 /// An operand in shared memory, as a 64-bit matrix descriptor describes it.
 struct Descriptor {
   uint32_t start, leading, stride;  // bytes
-  Swizzle swizzle;
+  CUtensorMapSwizzle swizzle;
   bool mn_major;
 
   Descriptor(uint64_t bits, bool mn_major, SourceLine where) : mn_major(mn_major) {
     start = static_cast<uint32_t>(bits & 0x3fff) << 4;
     leading = static_cast<uint32_t>(bits >> 16 & 0x3fff) << 4;
     stride = static_cast<uint32_t>(bits >> 32 & 0x3fff) << 4;
-    static constexpr Swizzle kModes[4] = {Swizzle::kNone, Swizzle::k128B, Swizzle::k64B, Swizzle::k32B};
+    static constexpr CUtensorMapSwizzle kModes[4] = {CU_TENSOR_MAP_SWIZZLE_NONE, CU_TENSOR_MAP_SWIZZLE_128B,
+                                                     CU_TENSOR_MAP_SWIZZLE_64B, CU_TENSOR_MAP_SWIZZLE_32B};
     swizzle = kModes[bits >> 62];
     if (bits >> 49 & 7) die(where, "wgmma: the emulator wants base offset 0 in descriptors");
-    const uint32_t phase = swizzle == Swizzle::kNone ? 0 : (8u * span() - 1) & ~(span() - 1);
+    const uint32_t phase = swizzle == CU_TENSOR_MAP_SWIZZLE_NONE ? 0 : (8u * span() - 1) & ~(span() - 1);
     if (start & phase & 0x380)
       die(where, "wgmma: start address %u is inside a swizzle pattern (row %u of 8)", start,
           (start & phase) / span());
@@ -38,8 +39,8 @@ struct Descriptor {
     uint32_t offset;
     if (!mn_major) {
       offset = m / 8 * stride + m % 8 * span();
-      offset += swizzle == Swizzle::kNone ? kk / 8 * leading : kk * 2;
-    } else if (swizzle == Swizzle::kNone) {
+      offset += swizzle == CU_TENSOR_MAP_SWIZZLE_NONE ? kk / 8 * leading : kk * 2;
+    } else if (swizzle == CU_TENSOR_MAP_SWIZZLE_NONE) {
       offset = m / 8 * stride + kk / 8 * leading + kk % 8 * 16;
     } else {
       const uint32_t row = span() / 2;  // elements in a row

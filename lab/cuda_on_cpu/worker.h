@@ -78,8 +78,8 @@ class Worker {
   void wait(Waiters& waiters, const char* op, SourceLine where);
   void wake(Waiters& waiters);
   void yield();
-  /// A yield in a loop that waits for something: lets copies land now and then, and
-  /// notices when nothing ever will.
+  /// A yield in a loop that waits for something: lets copies land now and then, and notices when
+  /// nothing ever will.
   void poll(const char* op, SourceLine where);
   /// In shuffled runs: sometimes lets the others overtake at a point where CUDA promises no order.
   void jitter();

@@ -1,6 +1,6 @@
-// cuda_resources [--kernels REGEX] [--markdown]: the resources of every CUDA kernel of this
-// build, from what ptxas says of them and from how the op table launches them. Exit 1 where a
-// kernel has a fault (resources.h).
+// cuda_resources [--kernels REGEX] [--markdown]: the resources of every CUDA kernel of this build,
+// from what ptxas says of them and from how the op table launches them. Exit 1 where a kernel has
+// a fault (resources.h).
 #include <CLI/CLI.hpp>
 #include <fstream>
 #include <iostream>

@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "kernels/cuda/runtime/cuda_backend.h"
+#include "lab/cuda_on_cpu/launch.h"
 #include "lab/cuda_resources/ptxas_log.h"
 #include "lab/cuda_resources/symbols.h"
 #include "tests/kernels/op_table/op_table.h"

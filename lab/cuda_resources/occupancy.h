@@ -5,8 +5,8 @@
 
 namespace imago::cuda_resources {
 
-/// What the blocks on an SM share: CUDA C++ Programming Guide, "Compute Capabilities",
-/// technical specifications.
+/// What the blocks on an SM share: CUDA C++ Programming Guide, "Compute
+/// Capabilities", technical specifications.
 struct Multiprocessor {
   int warps, blocks;
   int shared_bytes;

@@ -7,8 +7,8 @@
 
 namespace imago::cuda_resources {
 
-/// Reads the symbol table of this program's own file (ELF-64): unlike dladdr(), it has functions of anonymous
-/// namespaces, too.
+/// Reads the symbol table of this program's own file (ELF-64): unlike dladdr(), it has functions of
+/// anonymous namespaces, too.
 class Symbols {
  public:
   Symbols();

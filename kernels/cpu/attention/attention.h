@@ -29,8 +29,8 @@ struct AttentionShape {
   int64_t columns_size() const { return padded_tokens * head_dim; }
 };
 
-/// One head of x [T, heads*D] as float32 rows: out[t, d] = factor * x[t, d], out [padded T, padded D], the
-/// padding zero.
+/// One head of x [T, heads*D] as float32 rows: out[t, d] = factor * x[t, d], out [padded T, padded D],
+/// the padding zero.
 template <class T>
 void pack_rows(const AttentionShape& s, const T* x, float factor, float* out) {
   for (int64_t t = 0; t < s.tokens; ++t) {

@@ -1,9 +1,9 @@
 // Convolution and its gradients: who computes them.
 //
-// Two ways give the same sums. oneDNN (conv2d_library.cpp) reaches 84 to 92 % of the peak in NHWC on a CPU
-// with AVX-512 in float32, 75 to 89 % in bfloat16. Without AVX-512 it has no bfloat16 at all, and its NHWC
-// kernels lose where wide channels meet (GFLOP/s of one Zen 2 thread with a peak of 94, batch 16, beside busy
-// neighbours):
+// Two ways give the same sums. oneDNN (conv2d_library.cpp) reaches 84 to 92 % of the peak in NHWC on a
+// CPU with AVX-512 in float32, 75 to 89 % in bfloat16. Without AVX-512 it has no bfloat16 at all, and its
+// NHWC kernels lose where wide channels meet (GFLOP/s of one Zen 2 thread with a peak of 94, batch 16, on
+// a shared machine):
 //   3x3                             oneDNN 2.6.3: forward, dgrad, wgrad     our own (conv2d_direct.cpp)
 //   32x32,  64 -> 64                75  71  46                              72  70  67
 //   32x32, 128 + 64 -> 64           51  62  41                              68  64  60
@@ -11,8 +11,8 @@
 //   16x16, 128 + 128 -> 128         61  56  53                              67  64  56
 // What stays oneDNN's everywhere: the float32 gradients of 1x1 filters and linear layers (plain matrix
 // products), filters over very few channels (the first layer's 3 do not fill our vectors), and the gradient
-// by the data of strided convolutions. Both ways, the bits of an image's y do not depend on how many
-// images go through together.
+// with respect to the data of strided convolutions. Both ways, the bits of an image's y do not depend on how
+// many images go through together.
 #include "kernels/cpu/columns.h"
 #include "kernels/cpu/convolution/conv2d_direct.h"
 #include "kernels/cpu/convolution/conv2d_library.h"

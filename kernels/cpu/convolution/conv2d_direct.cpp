@@ -11,15 +11,15 @@
 // float32 buffer in the second-level cache (zeros outside the image, both sources side by side, bfloat16
 // widened), which costs one copy for 9K/16 FMAs. Weights are packed once a call into panels of 16 output
 // channels, [panel][r][s][c][16], zero-padded. The (r,s,c) range is cut into blocks whose panel (at most 24
-// KiB) stays in the first-level cache while all pixels of the strip pass; sums wait in a [pixels][16] buffer
-// in between. After the last block bias, per-image bias, residual and scale go in, and y is rounded and
-// written once.
+// KiB) stays in the first-level cache while all pixels of the strip pass; sums wait in a [pixels][16]
+// buffer in between. After the last block bias, per-image bias, residual and scale go in, and y is rounded
+// and written once.
 //
 // dgrad with stride 1 is the same sum over dy with the filter turned by 180 degrees and K and C exchanged:
 // only the packing of the weights differs. Every output has one order of summation, whatever the threads.
 //
 // Measured: see the table in conv2d.cpp, 64 to 72 GFLOP/s a thread of 94. Strips of 128 pixels, blocks of 192
-// to 768 and a window pitch that avoids powers of two made no difference beyond the noise.
+// to 768 and a window pitch that avoids powers of two are as fast, within the noise.
 #include "kernels/cpu/convolution/conv2d_direct.h"
 
 #include <vector>

@@ -76,8 +76,8 @@ inline void for_each_window_pixel(const ConvShape& c, const Strip& strip, F&& f)
 template <class T>
 void direct_forward(const Concat& x, const T* w, const ConvShape& conv, const Conv2dEpilogue& epilogue, T* y,
                     Workspace& workspace);
-/// dx = so_far + scale * conv^T(dy, w), stride 1 only; dx in one or two parts. `conv` is the forward
-/// convolution.
+/// dx = so_far + scale * conv^T(dy, w), stride 1 only; dx in one or two parts. `conv` is
+/// the forward convolution.
 template <class T>
 void direct_dgrad(const T* dy, const T* w, const ConvShape& conv, float scale, const Concat& so_far,
                   const ConcatOut& dx, Workspace& workspace);

@@ -1,4 +1,4 @@
-// The gradient by the weights, as a direct kernel in NHWC.
+// The gradient with respect to the weights, as a direct kernel in NHWC.
 //
 //   dw[k, (r,s), c] += scale * sum_p dy[p, k] x[p + (r,s), c],   dbias[k] += scale * sum_p dy[p, k]
 //
@@ -6,8 +6,8 @@
 // times 16 input channels stay in 12 registers while p runs; each step is two loads of x, six broadcasts of
 // dy and twelve FMAs. Both operands are packed, about 256 pixels at a time, so that the loop reads memory in
 // order: dy as [k/6][pixel][6], and 16 channels of x's padded window as [pixel][16] (20 KiB, first-level
-// cache), in which all taps are the same data from another starting point. So a value of x is packed once for
-// 9K products.
+// cache), in which all taps are the same data from another starting point. So a value of x is packed once
+// for 9K products.
 //
 // Threads share out dw itself (ranges of c and k): no partial sums to join, no atomics, and every element of
 // dw is added up in the same order whatever the number of threads. Packing dy passes every value of it

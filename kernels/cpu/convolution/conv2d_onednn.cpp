@@ -1,5 +1,5 @@
-// oneDNN primitives for the three passes of a convolution, built once per (pass, shape, geometry, type,
-// threads).
+// oneDNN primitives for the three passes of a convolution, built once per (pass, shape,
+// geometry, type, threads).
 //
 // Weights. oneDNN's fast kernels want them in a blocked format of their own choosing; ours are plain
 // [K,R,S,C] and change at every optimizer step. They are reordered into scratch at every call: 0.02 to 0.13
@@ -222,7 +222,7 @@ const Entry* find(Pass pass, const Conv2d& c, float scale) {
 
 const Entry& entry(Pass pass, const Conv2d& c, float scale) {
   const Entry* e = find(pass, c, scale);
-  check(e, "oneDNN has no kernel for a convolution ", c.c, " -> ", c.k, " in ", name_of(c.dtype));
+  check(e, "oneDNN has no kernel for a convolution ", c.c, " -> ", c.k, " in ", c.dtype);
   return *e;
 }
 

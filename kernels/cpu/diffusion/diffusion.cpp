@@ -24,8 +24,8 @@ Vec load_pixels(const T* p, int64_t lanes) {
   return load_up_to(p, lanes);
 }
 
-// x_t = c0 x0 + c1 e,  target = c2 x0 + c3 e  (Ho 2020, eq. 4: c0 = sqrt(alpha_bar), c1 = sqrt(1 -
-// alpha_bar))
+// x_t = c0 x0 + c1 e,  target = c2 x0 + c3 e
+// (Ho 2020, eq. 4: c0 = sqrt(alpha_bar), c1 = sqrt(1 - alpha_bar))
 template <class X, class T>
 void q_sample_images(const X* x0, const float* coefficients, const RandomKey& key, const Shape& shape, T* xt,
                      float* target) {

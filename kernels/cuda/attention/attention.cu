@@ -1,7 +1,7 @@
 // Attention forward: y = softmax(scale q k^T) v per image and head; lse = log sum exp of the scaled scores.
 //
-// q, k, v, y [N,T,heads*D] bfloat16, lse [N,heads,T] float32; D up to 256, any T. (float32 and larger D:
-// attention_simple.cu.)
+// q, k, v, y [N,T,heads*D] bfloat16, lse [N,heads,T] float32; D up to 256, any T. (float32 and
+// larger D: attention_simple.cu.)
 //
 // The idea (Dao 2022, 2023): a block owns 64 queries of one head and walks along the keys, a tile at a time.
 // Scores are exponentiated against the largest one seen so far (Milakov & Gimelshein 2018); when a larger one
@@ -9,12 +9,11 @@
 // registers, where it turns into the left operand of P v without moving. While a tile of scores is worked on,
 // v's tile is on its way; while P v is, the next tile of k.
 //
-// Cost: 4 N heads T^2 D FLOP on tensor cores; q, k, v, y through memory once, k and v T / 64 times through
-// L2. Not measured on a GPU yet.
-#include "kernels/cuda/attention/attention.h"
-
+// Cost: 4 N heads T^2 D FLOP on tensor cores; q, k, v, y through memory once, k and v T / 64
+// times through L2.
 #include "kernels/cuda/attention/attention_simple.h"
 #include "kernels/cuda/attention/attention_tile.h"
+#include "kernels/cuda/runtime/cuda_backend.h"
 
 namespace imago::IMAGO_CUDA_NAMESPACE {
 namespace {
@@ -135,11 +134,11 @@ __global__ void __launch_bounds__(kAttentionThreads) attention_kernel(const Forw
 
 }  // namespace
 
-void attention(const Gpu& gpu, ConstTensorRef q, ConstTensorRef k, ConstTensorRef v, int heads, float scale,
-               TensorRef y, TensorRef lse, Workspace&) {
+void CudaBackend::attention(ConstTensorRef q, ConstTensorRef k, ConstTensorRef v, int heads, float scale,
+                            TensorRef y, TensorRef lse, Workspace&) {
   if (q.numel() == 0) return;
   const AttentionShape shape(q.shape, heads);
-  if (!takes_tensor_cores(q.dtype, shape.dim)) return attention_simple(gpu, q, k, v, heads, scale, y, lse);
+  if (!takes_tensor_cores(q.dtype, shape.dim)) return attention_simple(gpu_, q, k, v, heads, scale, y, lse);
   using T = __nv_bfloat16;
   const bool vector =
       shape.dim % 8 == 0 && aligned16(q.data) && aligned16(k.data) && aligned16(v.data) && aligned16(y.data);
@@ -151,7 +150,7 @@ void attention(const Gpu& gpu, ConstTensorRef q, ConstTensorRef k, ConstTensorRe
         .grid = shape.grid(kAttentionRows),
         .block = kAttentionThreads,
         .shared_bytes = static_cast<size_t>(HeadTile<kD>::bytes(kAttentionRows + 2 * kKeys<kD>)),
-        .stream = gpu.stream};
+        .stream = gpu_.stream};
     launch(attention_kernel<kD>, config, args);
   });
 }

@@ -1,9 +1,9 @@
-// Attention backward. With P = exp(scale q k^T - lse), dP = dy v^T, delta = rowsum(dy * y), dS = P (dP -
-// delta):
+// Attention backward. With P = exp(scale q k^T - lse), dP = dy v^T, delta = rowsum(dy * y) and dS = P
+// (dP - delta):
 //   dq = scale dS k,   dk = scale dS^T q,   dv = P^T dy.
 //
-// All of [N,T,heads*D] in bfloat16, lse [N,heads,T] float32; D up to 256. (float32 and larger D:
-// attention_simple.cu.)
+// All of [N,T,heads*D] in bfloat16, lse [N,heads,T] float32; D up to 256. (float32 and
+// larger D: attention_simple.cu.)
 //
 // The idea (Dao 2022): P is computed again from lse, a tile at a time. One kernel owns queries and walks
 // along the keys for dq; another owns keys and walks along the queries for dk and dv, on transposed scores,
@@ -12,10 +12,10 @@
 // changes from run to run. Heads of 256 have dk and dv cut into two slices of channels, for want of
 // registers; each slice computes the scores again.
 //
-// Cost: 14 N heads T^2 D FLOP (18 at D = 256) on tensor cores. Not measured on a GPU yet.
-#include "kernels/cuda/attention/attention.h"
+// Cost: 14 N heads T^2 D FLOP (18 at D = 256) on tensor cores.
 #include "kernels/cuda/attention/attention_simple.h"
 #include "kernels/cuda/attention/attention_tile.h"
+#include "kernels/cuda/runtime/cuda_backend.h"
 
 namespace imago::IMAGO_CUDA_NAMESPACE {
 namespace {
@@ -172,15 +172,15 @@ void launch_delta(const Gpu& gpu, ConstTensorRef dy, ConstTensorRef y, const Att
 
 }  // namespace
 
-void attention_backward(const Gpu& gpu, ConstTensorRef dy, ConstTensorRef q, ConstTensorRef k,
-                        ConstTensorRef v, ConstTensorRef y, ConstTensorRef lse, int heads, float scale,
-                        TensorRef dq, TensorRef dk, TensorRef dv, Workspace& workspace) {
+void CudaBackend::attention_backward(ConstTensorRef dy, ConstTensorRef q, ConstTensorRef k, ConstTensorRef v,
+                                     ConstTensorRef y, ConstTensorRef lse, int heads, float scale,
+                                     TensorRef dq, TensorRef dk, TensorRef dv, Workspace& workspace) {
   if (q.numel() == 0) return;
   const AttentionShape shape(q.shape, heads);
   auto* const delta = static_cast<float*>(workspace.get(lse.numel() * sizeof(float)));
-  launch_delta(gpu, dy, y, shape, delta);
+  launch_delta(gpu_, dy, y, shape, delta);
   if (!takes_tensor_cores(q.dtype, shape.dim))
-    return attention_backward_simple(gpu, dy, q, k, v, lse, delta, heads, scale, dq, dk, dv);
+    return attention_backward_simple(gpu_, dy, q, k, v, lse, delta, heads, scale, dq, dk, dv);
   using T = __nv_bfloat16;
   bool vector = shape.dim % 8 == 0;
   for (const void* p : {dy.data, q.data, k.data, v.data, static_cast<const void*>(dq.data),
@@ -196,7 +196,7 @@ void attention_backward(const Gpu& gpu, ConstTensorRef dy, ConstTensorRef q, Con
                           .block = kAttentionThreads,
                           .shared_bytes = HeadTile<kD>::bytes(2 * kAttentionRows + 2 * kWalk<kD>) +
                                           2 * kWalk<kD> * sizeof(float),
-                          .stream = gpu.stream};
+                          .stream = gpu_.stream};
     };
     launch(attention_dq_kernel<kD>, config(1), args);
     args.slices = kD / kSlice<kD>;

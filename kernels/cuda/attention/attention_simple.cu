@@ -8,10 +8,10 @@
 // a block's rows stay.
 //
 // Cost: 4 N heads T^2 D FLOP forward, 14 backward, at one L1 access per two: some 10 % of FFMA's peak. A path
-// for exactness, not for speed. Not measured on a GPU yet.
+// for exactness, not for speed.
 #include "kernels/cuda/attention/attention_simple.h"
 
-#include "kernels/cuda/attention/attention_tile.h"
+#include "kernels/cuda/device/vec.h"
 
 namespace imago::IMAGO_CUDA_NAMESPACE {
 namespace {

@@ -24,9 +24,9 @@ struct HeadView {
   bool vector;                 // D in eights and everything aligned: rows are copied sixteen bytes at a time
 };
 
-/// A tile [rows][kD] of tokens in shared memory, D padded with zeros to kD. The sixteen-byte chunks of a row
-/// are permuted by its number, so that the eight rows of an ldmatrix phase lie in eight different bank
-/// groups.
+/// A tile [rows][kD] of tokens in shared memory, D padded with zeros to kD. The sixteen-byte chunks of
+/// a row are permuted by its number, so that the eight rows of an ldmatrix phase lie in eight
+/// different bank groups.
 template <int kD>
 struct HeadTile {
   static constexpr int kChunks = kD / 8;  // 2, 4, or a multiple of 8
@@ -36,8 +36,8 @@ struct HeadTile {
     return (row * kChunks + (chunk ^ swizzle)) * 16;
   }
 
-  /// Starts copying tokens first_row .. first_row + kRows; what lies behind the last token or channel becomes
-  /// zero.
+  /// Starts copying tokens first_row .. first_row + kRows; what lies behind the last token or
+  /// channel becomes zero.
   template <int kRows>
   static __device__ __forceinline__ void load(const HeadView& h, int first_row, unsigned char* tile) {
     for (int id = static_cast<int>(threadIdx.x); id < kRows * kChunks; id += kAttentionThreads) {
@@ -60,8 +60,8 @@ struct HeadTile {
     const int lane = static_cast<int>(threadIdx.x) % 32;
     ptx::ldmatrix_x4<false>(f, tile + offset(row + (lane & 15), 2 * k + (lane >> 4)));
   }
-  /// Two B fragments (n = rows `row` .. + 8 and + 8 .. + 16; k = channels 16 k ..): for products with the
-  /// transposed tile.
+  /// Two B fragments (n = rows `row` .. + 8 and + 8 .. + 16; k = channels 16 k ..): for products with
+  /// the transposed tile.
   static __device__ __forceinline__ void load_b(uint32_t (&f)[4], const unsigned char* tile, int row, int k) {
     const int lane = static_cast<int>(threadIdx.x) % 32;
     ptx::ldmatrix_x4<false>(f, tile + offset(row + (lane & 7) + (lane >> 4) * 8, 2 * k + ((lane >> 3) & 1)));
@@ -75,9 +75,9 @@ struct HeadTile {
   }
 };
 
-/// scores[j] (16 x 8 each) = rows `row` .. + 16 of `a` times rows 8 j .. of `b`, over all
-/// channels. kColumns rows of b. Unrolled by 64 channels, after which the swizzle repeats: more,
-/// at D = 256, and registers spill.
+/// scores[j] (16 x 8 each) = rows `row` .. + 16 of `a` times rows 8 j .. of `b`, over all channels.
+/// kColumns rows of b. Unrolled by 64 channels, after which the swizzle repeats: more, at D = 256,
+/// and registers spill.
 template <int kD, int kColumns>
 __device__ __forceinline__ void multiply_transposed(float (&scores)[kColumns / 8][4], const unsigned char* a,
                                                     int row, const unsigned char* b) {
@@ -145,24 +145,5 @@ __device__ __forceinline__ void store_rows(const float (&sum)[kWidth / 8][4], co
     }
   }
 }
-
-/// The geometry of a call. Blocks: x = tiles of rows, y = heads, z = images (times slices of channels).
-struct AttentionShape {
-  int images, tokens, heads, dim;
-
-  AttentionShape(const Shape& q, int head_count)
-      : images(static_cast<int>(q[0])),
-        tokens(static_cast<int>(q[1])),
-        heads(head_count),
-        dim(static_cast<int>(q[2] / head_count)) {
-    check(q[0] <= 32767 && head_count <= 65535 && q[1] < (1 << 30), "attention: ", q.to_string(),
-          " is more than a launch can hold");
-  }
-  int64_t stride() const { return int64_t{heads} * dim; }
-  dim3 grid(int rows, int slices = 1) const {
-    return dim3(static_cast<unsigned>((tokens + rows - 1) / rows), static_cast<unsigned>(heads),
-                static_cast<unsigned>(images * slices));
-  }
-};
 
 }  // namespace imago::IMAGO_CUDA_NAMESPACE

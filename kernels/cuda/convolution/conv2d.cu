@@ -11,23 +11,19 @@
 //
 // Where the shape suits it, an H100 takes conv2d_hopper.cu instead; K <= 3 takes conv2d_narrow.cu.
 //
-// Cost: 2 N Ho Wo K R S C FLOP; reads x (K / 128) times through L2, R S times out of L1/L2; writes y once.
-// Not measured on a GPU yet; 35 to 50 % of an H100's 989 TFLOP/s is what mma.sync kernels of this shape reach
-// elsewhere.
-#include "kernels/cuda/convolution/conv2d.h"
-
+// Cost: 2 N Ho Wo K R S C FLOP; reads x (K / 128) times through L2, R S times out of L1/L2; writes y once. 35
+// to 50 % of an H100's 989 TFLOP/s is what mma.sync kernels of this shape reach elsewhere.
 #include "kernels/cuda/convolution/conv2d_epilogue.h"
-#include "kernels/cuda/convolution/conv2d_hopper.h"
-#include "kernels/cuda/convolution/conv2d_narrow.h"
 #include "kernels/cuda/convolution/conv2d_operands.h"
+#include "kernels/cuda/convolution/conv2d_special.h"
 #include "kernels/cuda/convolution/implicit_gemm.h"
 #include "kernels/cuda/runtime/autotune.h"
-#include "kernels/cuda/runtime/candidates.h"
+#include "kernels/cuda/runtime/cuda_backend.h"
 
 namespace imago::IMAGO_CUDA_NAMESPACE {
 
-void conv2d(const Gpu& gpu, const Concat& x, ConstTensorRef w, const Conv2dGeometry& g,
-            const Conv2dEpilogue& epilogue, TensorRef y) {
+void CudaBackend::conv2d(const Concat& x, ConstTensorRef w, const Conv2dGeometry& g,
+                         const Conv2dEpilogue& epilogue, TensorRef y, Workspace&) {
   if (y.numel() == 0) return;
   dispatch_float(y.dtype, "conv2d", [&](auto element) {
     using T = decltype(element);
@@ -43,20 +39,20 @@ void conv2d(const Gpu& gpu, const Concat& x, ConstTensorRef w, const Conv2dGeome
                             .columns = b.lines,
                             .image = a.output,
                             .vector = vector_epilogue(epilogue, y)};
-    if (conv2d_narrow(gpu, x, w, g, y, out)) return;
+    if (conv2d_narrow(gpu_, x, w, g, y, out)) return;
     const bool vector = chunks_align<T>(x) && aligned16(w.data);
     const auto hopper = [&](int pixels) {
-      return g.stride == 1 ? hopper_tiling(gpu, x, w, y.shape, outputs, out.vector, pixels) : std::nullopt;
+      return g.stride == 1 ? hopper_tiling(gpu_, x, w, y.shape, outputs, out.vector, pixels) : std::nullopt;
     };
     const auto candidates = [&] {
-      return conv2d_candidates(gemm_tiling(gpu, vector, a.lines, b.lines, a.depth, kDepth<T>, 1), hopper);
+      return conv2d_candidates(gemm_tiling(gpu_, vector, a.lines, b.lines, a.depth, kDepth<T>, 1), hopper);
     };
     const auto run = [&](Choice c) {
       if constexpr (sizeof(T) == 2) {
         if (const int pixels = wgmma_pixels(c.kernel))
-          return conv2d_hopper(gpu, x, w, g, out, y.shape, hopper(pixels).value());
+          return conv2d_hopper(gpu_, x, w, g, out, y.shape, hopper(pixels).value());
       }
-      run_implicit_gemm(gpu, gemm_tiling(c.kernel, vector, a.lines, b.lines, a.depth, kDepth<T>, 1), a, b,
+      run_implicit_gemm(gpu_, gemm_tiling(c.kernel, vector, a.lines, b.lines, a.depth, kDepth<T>, 1), a, b,
                         out);
     };
     const Shape &in = x.a.shape, &filter = w.shape;  // [N,H,W,Ca], [K,R,S,C]
@@ -65,7 +61,7 @@ void conv2d(const Gpu& gpu, const Concat& x, ConstTensorRef w, const Conv2dGeome
     const ChoiceKey key(TunedOp::kConv2d, y.dtype,
                         {in[0], in[1], in[2], in[3], x.channels() - in[3], outputs, filter[1], filter[2],
                          g.stride, g.top, g.left, y.shape[1], y.shape[2], added, vector + 2 * out.vector});
-    run(choose(gpu, key, candidates, run));
+    run(choose(gpu_, key, candidates, run));
   });
 }
 

@@ -1,25 +1,23 @@
-// The gradient of convolution by its data: dx[n,h,w,c] = so_far[n,h,w,c] + scale * sum of dy[n,i,j,k]
-// w[k,r,s,c] over all (i,j,k,r,s) with i stride + r - top = h and j stride + s - left = w.
+// The gradient of convolution with respect to its data: dx[n,h,w,c] = so_far[n,h,w,c] + scale * sum of
+// dy[n,i,j,k] w[k,r,s,c] over all (i,j,k,r,s) with i stride + r - top = h and j stride + s - left = w.
 //
-// dy [N,Ho,Wo,K], w [K,R,S,C], dx and so_far [N,H,W,C] in one or two tensors; float32 or bfloat16, sums in
-// float32.
+// dy [N,Ho,Wo,K], w [K,R,S,C], dx and so_far [N,H,W,C] in one or two tensors; float32 or bfloat16,
+// sums in float32.
 //
-// The idea: turned around, it is a gather, so no two threads add to one place. With stride 1 it is a forward
-// convolution of dy by the flipped filter. With stride d, a row h sees only the taps r = (h + top) mod d, +
-// d, + 2 d, ...: the pixels fall into d x d residue classes, each of which is a dense stride-1 convolution
-// with its share of the taps, and no multiplication by an inserted zero is ever done. The filter is read as
-// it lies, [k][c], and transposed by ldmatrix on the way to the tensor cores: no flipped copy is kept
-// anywhere.
+// The idea: turned around, it is a gather, so no two threads add to one place. With stride 1 it is a
+// forward convolution of dy by the flipped filter. With stride d, a row h sees only the taps r = (h + top)
+// mod d, + d, + 2 d, ...: the pixels fall into d x d residue classes, each of which is a dense stride-1
+// convolution with its share of the taps, and no multiplication by an inserted zero is ever done. The
+// filter is read as it lies, [k][c], and transposed by ldmatrix on the way to the tensor cores: no flipped
+// copy is kept anywhere.
 //
-// Cost: as forward with C and K exchanged, and one read of so_far; d x d launches. Not measured on a GPU yet.
-#include "kernels/cuda/convolution/conv2d.h"
-
+// Cost: as forward with C and K exchanged, and one read of so_far; d x d launches.
 #include "kernels/cuda/convolution/conv2d_epilogue.h"
-#include "kernels/cuda/convolution/conv2d_hopper.h"
 #include "kernels/cuda/convolution/conv2d_operands.h"
+#include "kernels/cuda/convolution/conv2d_special.h"
 #include "kernels/cuda/convolution/implicit_gemm.h"
 #include "kernels/cuda/runtime/autotune.h"
-#include "kernels/cuda/runtime/candidates.h"
+#include "kernels/cuda/runtime/cuda_backend.h"
 
 namespace imago::IMAGO_CUDA_NAMESPACE {
 namespace {
@@ -86,15 +84,15 @@ void run_class(const Gpu& gpu, ConstTensorRef dy, ConstTensorRef w, const Conv2d
 
 }  // namespace
 
-void conv2d_dgrad(const Gpu& gpu, ConstTensorRef dy, ConstTensorRef w, const Conv2dGeometry& g, float scale,
-                  const Concat& so_far, const ConcatOut& dx) {
+void CudaBackend::conv2d_dgrad(ConstTensorRef dy, ConstTensorRef w, const Conv2dGeometry& g, float scale,
+                               const Concat& so_far, const ConcatOut& dx, Workspace&) {
   const Shape& shape = dx.a.shape;  // [N,H,W,Ca]
   if (shape.numel() == 0) return;
   const int filter_h = static_cast<int>(w.shape[1]), filter_w = static_cast<int>(w.shape[2]);
   dispatch_float(dy.dtype, "conv2d_dgrad", [&](auto element) {
     for (int h = 0; h < std::min<int64_t>(g.stride, shape[1]); ++h)
       for (int v = 0; v < std::min<int64_t>(g.stride, shape[2]); ++v)
-        run_class<decltype(element)>(gpu, dy, w, g, scale, so_far, dx,
+        run_class<decltype(element)>(gpu_, dy, w, g, scale, so_far, dx,
                                      ResidueClass(h, shape[1], filter_h, g.stride, g.top),
                                      ResidueClass(v, shape[2], filter_w, g.stride, g.left));
   });

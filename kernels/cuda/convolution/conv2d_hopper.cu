@@ -1,5 +1,5 @@
-// Convolution forward and dgrad with stride 1 on Hopper's own instructions: the formulas of conv2d.cu and
-// conv2d_dgrad.cu.
+// Convolution forward and dgrad with stride 1 on Hopper's own instructions: the formulas of
+// conv2d.cu and conv2d_dgrad.cu.
 //
 // x [N,H,W,C] in one or two sources, bfloat16, every C a multiple of 64; output channels a multiple of 8, any
 // filter, any padding. For dgrad x is dy, and the filter is walked backwards.
@@ -17,9 +17,8 @@
 // Cost, per tile and 64 channels of one tap: 256 x 128 x 64 products take 1024 cycles of the tensor cores;
 // they read 96 bytes of shared memory a cycle (of 128), and load 16 KiB of filter and 13 KiB of pixels (3x3),
 // 28 bytes a cycle from L2. What keeps it from the peak: the tensor cores rest while both warpgroups finish
-// their tiles (about 2500 cycles after 18 to 72 steps). Not measured on a GPU yet; 60 to 80 % of 989 TFLOP/s
-// expected.
-#include "kernels/cuda/convolution/conv2d_hopper.h"
+// their tiles (about 2500 cycles after 18 to 72 steps). Expected: 60 to 80 % of 989 TFLOP/s.
+#include "kernels/cuda/convolution/conv2d_special.h"
 
 #include "kernels/cuda/convolution/hopper_pixels.h"
 
@@ -253,8 +252,8 @@ __global__ void __launch_bounds__(kConsumers + kWarpgroup, 1)
 #endif
 }
 
-/// Filters [K,R,S,C] for forward: rows of (r,s,c), 128 k's at a time. For dgrad: [K, taps, C], 64 c's of 64
-/// k's.
+/// Filters [K,R,S,C] for forward: rows of (r,s,c), 128 k's at a time. For dgrad: [K, taps, C], 64 c's
+/// of 64 k's.
 TensorMap filter_map(ConstTensorRef w, bool dgrad) {
   const uint64_t k = static_cast<uint64_t>(w.shape[0]), c = static_cast<uint64_t>(w.shape[3]);
   const uint64_t taps = static_cast<uint64_t>(w.shape[1] * w.shape[2]);

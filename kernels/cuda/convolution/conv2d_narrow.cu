@@ -4,17 +4,17 @@
 // x [N,H,W,C], w and dw [K,3,3,C], dy and y [N,Ho,Wo,K]; float32 or bfloat16, sums in float32. The *wide*
 // tensor has up to 128 channels in fours, the *narrow* one up to three.
 //
-// The idea: tiles of a matrix product are 64 wide or wider and would multiply zeros in all but three
-// of their columns. Here a lane owns four wide channels, a warp all 128, and what belongs to the 27
-// narrow places (taps x channels) around a pixel stays in 108 registers of the lane: weights
-// forward, sums in the weight gradient.
+// The idea: tiles of a matrix product are 64 wide or wider and would multiply zeros in all but three of
+// their columns. Here a lane owns four wide channels, a warp all 128, and what belongs to the 27 narrow
+// places (taps x channels) around a pixel stays in 108 registers of the lane: weights forward, sums in
+// the weight gradient.
 //
 // Cost: 54 N Ho Wo C FLOP on the ordinary pipelines, the wide tensor read once from memory: at N = 128,
 // 32x32x128 in bfloat16 0.9 GFLOP and 34 MB: 14 us of FFMA and 11 us at 3 TB/s on an H100, where the tiles of
-// implicit_gemm.h take an estimated 100 us forward and 300 us and more for dw. Not measured on a GPU yet.
-#include "kernels/cuda/convolution/conv2d_narrow.h"
+// implicit_gemm.h take an estimated 100 us forward and 300 us and more for dw.
+#include "kernels/cuda/convolution/conv2d_special.h"
 
-#include "kernels/cuda/device/four.h"
+#include "kernels/cuda/device/vec.h"
 
 namespace imago::IMAGO_CUDA_NAMESPACE {
 namespace {
@@ -71,8 +71,8 @@ __global__ void __launch_bounds__(kThreads, kNarrowBlocks)
 }
 
 // ---- weight gradient: sums[tap,j,c] = sum over wide pixels of wide[pixel,c] narrow[pixel -+ tap, j] ----
-// The bias's: a wide dy passes through the registers anyway; a narrow one is so small
-// that it is read once more.
+// The bias's: a wide dy passes through the registers anyway; a narrow one is so small that it is read once
+// more.
 
 using Sums = float[kTaps][kNarrow][kWidePerLane];  // of a lane
 

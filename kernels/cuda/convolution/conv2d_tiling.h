@@ -1,5 +1,5 @@
 // Which kernel a convolution takes, and how it is cut: conv2d_hopper.cu and conv2d_wgrad_hopper.cu where the
-// GPU and the shape suit them, the implicit GEMM of tiling/gemm.h elsewhere.
+// GPU and the shape suit them, the implicit GEMM in the tiles of gemm_tiling.h elsewhere.
 #pragma once
 
 #include <algorithm>
@@ -76,8 +76,8 @@ struct HopperTiling {
 };
 
 /// Stride 1. x [N,H,W,C] (for dgrad dy) and w [K,R,S,C] give an output of [N,Ho,Wo] x `columns` channels;
-/// vector_out: in aligned eights. `pixels` of a tile: 256 or 128; 0 goes by rule. Nothing
-/// where the shape does not suit.
+/// vector_out: in aligned eights. `pixels` of a tile: 256 or 128; 0 goes by rule. Nothing where the shape
+/// does not suit.
 inline std::optional<HopperTiling> hopper_tiling(const GpuLimits& gpu, const Concat& x, ConstTensorRef w,
                                                  const Shape& output, int64_t columns, bool vector_out,
                                                  int pixels = 0) {
@@ -103,8 +103,8 @@ inline std::optional<HopperTiling> hopper_tiling(const GpuLimits& gpu, const Con
   return t;
 }
 
-/// What one residue class of rows (or columns) of dx has to do in dgrad, counted by
-/// q: h = first + q * stride.
+/// What one residue class of rows (or columns) of dx has to do in dgrad: those with h = first + q * stride,
+/// counted by q.
 struct ResidueClass {
   int first, pixels;  // h of q = 0; how many q's
   int tap, taps;      // last tap it sees (r = tap - u * stride for u = 0, 1, ...), and how many
@@ -123,8 +123,8 @@ struct ResidueClass {
 
 constexpr int64_t kMostPartBytes = int64_t{256} << 20;
 
-/// `wanted` parts, but at least eight `steps` (of the ring of stages) a part, and no more memory than
-/// kMostPartBytes.
+/// `wanted` parts, but at least eight `steps` (of the ring of stages) a part, and no more
+/// memory than kMostPartBytes.
 inline int clamp_parts(int64_t wanted, int64_t steps, int64_t weights) {
   const int64_t most = std::min(steps / 8, kMostPartBytes / (4 * weights));
   return static_cast<int>(std::clamp<int64_t>(wanted, 1, std::max<int64_t>(most, 1)));
@@ -146,9 +146,9 @@ inline int wgrad_parts(const GpuLimits& gpu, int64_t k, int64_t columns, int64_t
 /// How many parts the second launch of a thread has on their way.
 constexpr int kPartsInFlight = 16;
 
-/// The sum of dy, dbias, needs one tile of each row of dw's tiles. So that its blocks do not end
-/// after all others, up to four tiles share the steps; without parts one has them all, because
-/// nobody would add up the shares.
+/// The sum of dy, dbias, needs one tile of each row of dw's tiles. So that its blocks do not end after
+/// all others, up to four tiles share the steps; without parts one has them all, because nobody would add
+/// up the shares.
 constexpr int kMostBiasShares = 4;
 constexpr int bias_shares(int64_t column_tiles, int parts) {
   return parts > 1 ? static_cast<int>(std::min<int64_t>(column_tiles, kMostBiasShares)) : 1;
@@ -201,6 +201,65 @@ inline std::optional<WgradTiling> wgrad_tiling(const GpuLimits& gpu, const Conca
   t.tiles = t.output_tiles * t.groups * dw[2] * (t.halo() ? 1 : dw[1]);
   t.cut_into(clamp_parts(gpu.sms / t.tiles, t.boxes.count, dw.numel()));  // one block a multiprocessor
   return t;
+}
+
+// ---- per_image_bias_grad ----
+
+/// per_image_bias_grad: a block sums one slab of one image's pixels for 256 channels.
+struct BiasSlabs {
+  static constexpr int kChannels = 256;
+  int64_t groups;       // of 256 channels
+  int64_t slabs, slab;  // an image; pixels of each
+
+  /// Four blocks a multiprocessor, at least 64 pixels each.
+  BiasSlabs(const GpuLimits& gpu, int64_t images, int64_t pixels, int64_t channels)
+      : groups(ceil_div(channels, kChannels)) {
+    const int64_t wanted = ceil_div(4 * gpu.sms, images * groups);
+    slabs = std::clamp<int64_t>(wanted, 1, std::max<int64_t>(pixels / 64, 1));
+    slab = ceil_div(std::max<int64_t>(pixels, 1), slabs);
+  }
+};
+
+// ---- Candidates for the autotuner ----
+// Kernels that are there anyway, and cuts that cost no further compilation; the rule's choice comes first.
+
+/// Pixels of a block of Hopper's kernels, forward and dgrad; 0 for other kernels.
+constexpr int wgmma_pixels(Kernel kernel) {
+  return kernel == Kernel::kWgmma256 ? 256 : kernel == Kernel::kWgmma128 ? 128 : 0;
+}
+
+/// Forward, and one residue class of dgrad: `gemm` is the implicit GEMM by rule; `hopper(pixels)` how
+/// Hopper's kernels would cut the output, by rule for 0, if the shape suits them.
+template <class Hopper>
+Candidates conv2d_candidates(const GemmTiling& gemm, const Hopper& hopper) {
+  const auto kernel = [](int pixels) { return pixels == 256 ? Kernel::kWgmma256 : Kernel::kWgmma128; };
+  const std::optional<HopperTiling> rule = hopper(0);
+  Candidates c({rule ? kernel(rule->pixels) : gemm.kernel()});
+  for (int pixels : {256, 128})
+    if (hopper(pixels)) c.add({kernel(pixels)});
+  if (gemm.vector) c.add({Kernel::kTile128});
+  c.add({Kernel::kTile64});
+  return c;
+}
+
+/// dw [K,columns] from a sum over `pixels`, `step` of them a stage of the implicit GEMM. Of Hopper's kernel
+/// there is one, with 128 k's a block.
+inline Candidates wgrad_candidates(const GpuLimits& gpu, const std::optional<WgradTiling>& hopper,
+                                   bool vector, int64_t k, int64_t columns, int64_t pixels, int step) {
+  const int parts = wgrad_parts(gpu, k, columns, pixels, step);
+  const Kernel gemm = gemm_tiling(gpu, vector, k, columns, pixels, step, parts).kernel();
+  Candidates c(hopper ? Choice{Kernel::kWgmma128, hopper->parts} : Choice{gemm, parts});
+  for (const int blocks : kBlocksTried) {
+    const auto gemm_parts = [&](int64_t tile) {
+      return wgrad_parts_for(gpu, blocks, tile, k, columns, pixels, step);
+    };
+    if (hopper)
+      c.add({Kernel::kWgmma128,
+             clamp_parts(ceil_div(blocks * gpu.sms, hopper->tiles), hopper->boxes.count, k * columns)});
+    if (vector) c.add({Kernel::kTile128, gemm_parts(LargeTile::kM)});
+    c.add({Kernel::kTile64, gemm_parts(SmallTile::kM)});
+  }
+  return c;
 }
 
 }  // namespace imago::tiling

@@ -1,9 +1,9 @@
-// The gradients of convolution by its weights and its bias:
+// The gradients of convolution with respect to weights and bias:
 //   dw[k,r,s,c] += scale * sum_{n,i,j} dy[n,i,j,k] x[n, i stride + r - top, j stride + s - left, c],
 //   dbias[k]    += scale * sum_{n,i,j} dy[n,i,j,k].
 //
-// x [N,H,W,C] in one or two sources, dy [N,Ho,Wo,K], dw [K,R,S,C] and dbias [K] float32; x and dy float32 or
-// bfloat16.
+// x [N,H,W,C] in one or two sources, dy [N,Ho,Wo,K], dw [K,R,S,C] and dbias [K] float32; x and dy
+// float32 or bfloat16.
 //
 // The idea: a matrix product along the pixels, of which there are far more than rows and columns of dw. So
 // the pixels are cut into as many parts as fill the chip, every part writes its own float32 [K,(R,S,C)], and
@@ -18,16 +18,12 @@
 // Cost: 2 N Ho Wo K R S C FLOP; dy is read R S C / 128 times and x K / 128 times through L2; the parts are
 // written and read once, 8 bytes a weight and part. dbias: one mma more beside sixteen, in every fourth step
 // of four tiles of columns. Where the shape suits it, an H100 takes conv2d_wgrad_hopper.cu instead; C <= 3 or
-// K <= 3 takes conv2d_narrow.cu. Not measured on a GPU yet.
-#include "kernels/cuda/convolution/conv2d.h"
-
-#include "kernels/cuda/convolution/conv2d_hopper.h"
-#include "kernels/cuda/convolution/conv2d_narrow.h"
+// K <= 3 takes conv2d_narrow.cu.
 #include "kernels/cuda/convolution/conv2d_operands.h"
+#include "kernels/cuda/convolution/conv2d_special.h"
 #include "kernels/cuda/convolution/implicit_gemm.h"
-#include "kernels/cuda/convolution/wgrad_target.h"
 #include "kernels/cuda/runtime/autotune.h"
-#include "kernels/cuda/runtime/candidates.h"
+#include "kernels/cuda/runtime/cuda_backend.h"
 
 namespace imago::IMAGO_CUDA_NAMESPACE {
 namespace {
@@ -122,16 +118,16 @@ struct Gradients {
 
 }  // namespace
 
-void conv2d_wgrad(const Gpu& gpu, const Concat& x, ConstTensorRef dy, const Conv2dGeometry& g, float scale,
-                  TensorRef dw, TensorRef dbias, Workspace& workspace) {
+void CudaBackend::conv2d_wgrad(const Concat& x, ConstTensorRef dy, const Conv2dGeometry& g, float scale,
+                               TensorRef dw, TensorRef dbias, Workspace& workspace) {
   if (dw.numel() == 0 || dy.numel() == 0) return;
   const Gradients gradients{dw.as<float>(), dbias.as<float>(), dw.shape};
-  if (const int parts = narrow_wgrad_parts(gpu, x, dy, g, dw.shape)) {
+  if (const int parts = narrow_wgrad_parts(gpu_, x, dy, g, dw.shape)) {
     void* const memory =
         workspace.get(static_cast<size_t>(gradients.scratch_elements(parts)) * sizeof(float));
     const WgradTarget sums = gradients.parts_target(scale, static_cast<float*>(memory), parts, 1);
-    conv2d_wgrad_narrow(gpu, x, dy, g, dw.shape, sums, parts);
-    gradients.add(gpu, sums, parts);
+    conv2d_wgrad_narrow(gpu_, x, dy, g, dw.shape, sums, parts);
+    gradients.add(gpu_, sums, parts);
     return;
   }
   dispatch_float(dy.dtype, "conv2d_wgrad", [&](auto element) {
@@ -141,10 +137,10 @@ void conv2d_wgrad(const Gpu& gpu, const Concat& x, ConstTensorRef dy, const Conv
     const PatchColumns<T> b{patches, patches.depth, patches.lines};
     const GradientColumns<T> a{dy.as<T>(), static_cast<int>(filter[0]), patches.lines};
     const bool vector = chunks_align<T>(x) && chunks_align<T>(dy.data, filter[0]);
-    const std::optional<WgradTiling> hopper = wgrad_tiling(gpu, x, dy, g, filter);
+    const std::optional<WgradTiling> hopper = wgrad_tiling(gpu_, x, dy, g, filter);
 
     const auto candidates = [&] {
-      return wgrad_candidates(gpu, hopper, vector, a.lines, b.lines, a.depth, kDepth<T>);
+      return wgrad_candidates(gpu_, hopper, vector, a.lines, b.lines, a.depth, kDepth<T>);
     };
     // The parts' sums, and behind them gradients for trials to add to.
     const auto in_parts = [&](Choice c) { return c.parts > 1 ? gradients.scratch_elements(c.parts) : 0; };
@@ -164,20 +160,20 @@ void conv2d_wgrad(const Gpu& gpu, const Concat& x, ConstTensorRef dy, const Conv
         WgradTiling tiling = hopper.value();
         tiling.cut_into(c.parts);
         to = target(tiling.tiles / tiling.output_tiles);
-        conv2d_wgrad_hopper(gpu, x, dy, g, filter, to, tiling);
+        conv2d_wgrad_hopper(gpu_, x, dy, g, filter, to, tiling);
       } else {
         const GemmTiling tiling =
             gemm_tiling(c.kernel, vector, a.lines, b.lines, a.depth, kDepth<T>, c.parts);
         to = target(tiling.tiles_n);
-        run_implicit_gemm(gpu, tiling, a, b,
+        run_implicit_gemm(gpu_, tiling, a, b,
                           WgradOut{to, a.lines, b.lines, b.lines % 8 == 0 && aligned16(to.dw)});
       }
-      if (to.in_parts) result.add(gpu, to, c.parts);
+      if (to.in_parts) result.add(gpu_, to, c.parts);
     };
     const ChoiceKey key(TunedOp::kConv2dWgrad, dy.dtype,
                         {in[0], in[1], in[2], in[3], x.channels() - in[3], filter[0], filter[1], filter[2],
                          g.stride, g.top, g.left, out[1], out[2], vector + 2 * aligned16(dw.data)});
-    run_fastest(gpu, key, workspace, candidates, bytes, run);
+    run_fastest(gpu_, key, workspace, candidates, bytes, run);
   });
 }
 

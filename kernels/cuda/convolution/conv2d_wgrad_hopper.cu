@@ -1,5 +1,5 @@
-// The gradients of convolution by its weights and bias, with stride 1, on Hopper's own instructions: the
-// formulas of conv2d_wgrad.cu.
+// The gradients of convolution with respect to weights and bias, with stride 1, on Hopper's own instructions:
+// the formulas of conv2d_wgrad.cu.
 //
 // x [N,H,W,C] in one or two sources, every C a multiple of 64, dy [N,Ho,Wo,K], K a multiple of 8; bfloat16.
 // dw and dbias float32.
@@ -21,8 +21,8 @@
 // Cost, per block and 128 pixels of a 3x3 filter: 128 x 192 x 128 products, 1536 cycles of the tensor cores,
 // for 50 KiB from L2 (34 bytes a cycle) and 85 bytes of shared memory read a cycle; where dy is summed, in
 // every fourth box, 21 more, in some 600 instructions of each of the two warps. The parts are written and
-// read once, 8 bytes a weight and part. Not measured on a GPU yet; 50 to 70 % of 989 TFLOP/s expected.
-#include "kernels/cuda/convolution/conv2d_hopper.h"
+// read once, 8 bytes a weight and part. Expected: 50 to 70 % of 989 TFLOP/s.
+#include "kernels/cuda/convolution/conv2d_special.h"
 #include "kernels/cuda/convolution/hopper_pixels.h"
 
 namespace imago::IMAGO_CUDA_NAMESPACE {
@@ -44,8 +44,8 @@ struct WgradPlan {
   __device__ __forceinline__ bool halo() const { return tiling.halo(); }
 };
 
-/// The 192 columns of one block: taps (r.., s) of one block of channels, or one tap of three blocks of
-/// channels.
+/// The 192 columns of one block: taps (r.., s) of one block of channels, or one tap of three
+/// blocks of channels.
 struct Columns {
   int r, s, channel_block;
   __device__ Columns(const WgradPlan& plan, int tile) {
@@ -81,8 +81,8 @@ __device__ __forceinline__ void produce(const WgradPlan& plan, unsigned char* sh
   }
 }
 
-/// One warp: this block's share of dbias for 64 k's, from `first_output` on. A lane sums eight
-/// k's of every fourth pixel.
+/// One warp: this block's share of dbias for 64 k's, from `first_output` on. A lane sums eight k's of
+/// every fourth pixel.
 template <int kPixels>
 __device__ __forceinline__ void sum_outputs(const WgradPlan& plan, const unsigned char* dy, uint64_t* full,
                                             uint64_t* empty, int boxes, int share, int first_output,

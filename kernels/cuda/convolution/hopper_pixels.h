@@ -1,5 +1,5 @@
-// The boxes of tiling/pixel_boxes.h on the device, and the rings through which they reach the tensor cores.
-// Shared by conv2d_hopper.cu and conv2d_wgrad_hopper.cu.
+// The boxes of pixel_boxes.h on the device, and the rings through which they reach the tensor cores. Shared
+// by conv2d_hopper.cu and conv2d_wgrad_hopper.cu.
 #pragma once
 
 #include "kernels/cuda/convolution/pixel_boxes.h"
@@ -10,8 +10,8 @@
 
 namespace imago::IMAGO_CUDA_NAMESPACE {
 
-/// A ring of stages between a producer (TMA) and consumers (tensor cores): where it stands, and the parity of
-/// the lap.
+/// A ring of stages between a producer (TMA) and consumers (tensor cores): where it stands, and the parity
+/// of the lap.
 struct RingPosition {
   int slot = 0;
   unsigned lap = 0;
@@ -35,8 +35,8 @@ struct PixelBoxes : BoxShape {
     down.split(row, n, h);
     n *= images, h <<= log_h, w <<= log_w;
   }
-  /// The line of shared memory at which pixel q of the box lies (its halo's first row is line 0 of its
-  /// image).
+  /// The line of shared memory at which pixel q of the box lies (its halo's first row is line 0
+  /// of its image).
   __device__ __forceinline__ int line(int q) const {
     const int image = q >> (log_w + log_h);
     return q + ((image * halo) << log_w);

@@ -1,17 +1,17 @@
-// The gradient of convolution by its per-image bias, the time embedding: dper_image[n,k]
-// = scale * sum_p dy[n,p,k].
+// The gradient of convolution with respect to its per-image bias, the time embedding:
+//   dper_image[n,k] = scale * sum_p dy[n,p,k].
 //
 // dy [N,P,K] or [N,H,W,K] float32 or bfloat16; dper_image [N,K] as dy.
 //
-// The idea: sums of columns in two steps. A block sums one slab of one image's pixels for 32 groups of
-// eight channels: a warp reads sixteen bytes a lane along the channels, eight warps take every eighth pixel
-// and meet in shared memory. The second kernel adds the slabs in order: no atomics, the same bits every time.
-// (The gradient by the ordinary bias needs no pass over dy: it comes out of conv2d_wgrad.)
+// The idea: sums of columns in two steps. A block sums one slab of one image's pixels for 32 groups of eight
+// channels: a warp reads sixteen bytes a lane along the channels, eight warps take every eighth pixel and
+// meet in shared memory. The second kernel adds the slabs in order: no atomics, the same bits every time.
+// (The gradient with respect to the ordinary bias needs no pass over dy: it comes out of conv2d_wgrad.)
 //
-// Cost: reads dy once (memory-bound: bytes / 3 TB/s on an H100). Not measured on a GPU yet.
-#include "kernels/cuda/convolution/conv2d.h"
+// Cost: reads dy once (memory-bound: bytes / 3 TB/s on an H100).
+#include "kernels/cuda/convolution/conv2d_tiling.h"
 #include "kernels/cuda/device/vec.h"
-#include "kernels/cuda/runtime/flat_tiling.h"
+#include "kernels/cuda/runtime/cuda_backend.h"
 
 namespace imago::IMAGO_CUDA_NAMESPACE {
 namespace {
@@ -66,14 +66,14 @@ __global__ void __launch_bounds__(256)
 
 }  // namespace
 
-void per_image_bias_grad(const Gpu& gpu, ConstTensorRef dy, float scale, TensorRef dper_image,
-                         Workspace& workspace) {
+void CudaBackend::per_image_bias_grad(ConstTensorRef dy, float scale, TensorRef dper_image,
+                                      Workspace& workspace) {
   const int64_t images = dy.shape[0], channels = dy.shape[-1];
   if (images * channels == 0) return;
   const int64_t pixels = dy.numel() / (images * channels);
   check(pixels < (1 << 30) && channels < (1 << 30) && images < 65536, "per_image_bias_grad on CUDA: shape ",
-        dy.shape.to_string(), " is too large");
-  const BiasSlabs cut(gpu, images, pixels, channels);
+        dy.shape, " is too large");
+  const BiasSlabs cut(gpu_, images, pixels, channels);
   const bool vector = channels % 8 == 0 && aligned16(dy.data);
   float* const partial =
       static_cast<float*>(workspace.get(static_cast<size_t>(images * cut.slabs * channels) * 4));
@@ -84,7 +84,7 @@ void per_image_bias_grad(const Gpu& gpu, ConstTensorRef dy, float scale, TensorR
       LaunchConfig c;
       c.grid = dim3(static_cast<unsigned>(x), static_cast<unsigned>(y), static_cast<unsigned>(z));
       c.block = 256;
-      c.stream = gpu.stream;
+      c.stream = gpu_.stream;
       return c;
     };
     const int p = static_cast<int>(pixels), k = static_cast<int>(channels), s = static_cast<int>(cut.slabs);

@@ -1,7 +1,6 @@
-// What every .cu file includes first: CUDA itself under nvcc, its emulation under a host compiler, and the
-// few spellings in which they differ: shared memory declarations and launches.
+// What every .cu file includes first: the language, shared memory, and launches.
 //
-//   namespace imago::IMAGO_CUDA_NAMESPACE {    // `cuda` or `cuda_on_cpu`: one program can hold both
+//   namespace imago::IMAGO_CUDA_NAMESPACE {    // `cuda` or `cuda_on_cpu`: see cuda_api.h
 //   __global__ void scale(float* x, float a, int n) {
 //     IMAGO_SHARED(float, tile, [8][128]);                      // __shared__ float tile[8][128];
 //     IMAGO_DYNAMIC_SHARED(ring);                               // extern __shared__ unsigned char ring[];
@@ -10,53 +9,34 @@
 //   launch(scale, {.grid = 10, .block = 128, .stream = stream}, x, 2.0f, n);
 #pragma once
 
-#include <cstddef>
-#include <tuple>
-#include <utility>
-
-#include "kernels/error.h"
-#include "lab/cuda_on_cpu/source_line.h"
-
-#ifdef __CUDACC__
 #include <cuda_bf16.h>
 #include <cuda_runtime.h>
-#define IMAGO_CUDA_NAMESPACE cuda
+
+#include <cstddef>
+#include <mutex>
+#include <unordered_map>
+#include <utility>
+
+#include "kernels/cuda/runtime/cuda_api.h"
+
+#ifndef IMAGO_SHARED  // an emulator brings its own
 #define IMAGO_SHARED(type, name, extents) __shared__ __align__(128) type name extents
 #define IMAGO_DYNAMIC_SHARED(name) extern __shared__ __align__(1024) unsigned char name[]
-#else
-#include "lab/cuda_on_cpu/bfloat16.h"
-#include "lab/cuda_on_cpu/device.h"
-#include "lab/cuda_on_cpu/intrinsics.h"
-#include "lab/cuda_on_cpu/runtime_api.h"
-#define IMAGO_CUDA_NAMESPACE cuda_on_cpu
-#define IMAGO_SHARED(type, name, extents)                       \
-  using name##_shared_type = type extents;                      \
-  static const char name##_shared_key = 0;                      \
-  name##_shared_type& name = *static_cast<name##_shared_type*>( \
-      ::imago::cuda_on_cpu::emu::static_shared(&name##_shared_key, #name, sizeof(name##_shared_type), 128))
-#define IMAGO_DYNAMIC_SHARED(name) \
-  unsigned char* const name = static_cast<unsigned char*>(::imago::cuda_on_cpu::emu::dynamic_shared())
 #endif
 
 // Code with instructions of one architecture family is guarded by these. The emulator has them all.
-#if !defined(__CUDACC__) || (defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900)
+#if defined(IMAGO_CUDA_ON_CPU) || (defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900)
 #define IMAGO_HAS_TMA 1
 #else
 #define IMAGO_HAS_TMA 0
 #endif
-#if !defined(__CUDACC__) || defined(__CUDA_ARCH_FEAT_SM90_ALL)
+#if defined(IMAGO_CUDA_ON_CPU) || defined(__CUDA_ARCH_FEAT_SM90_ALL)
 #define IMAGO_HAS_WGMMA 1
 #else
 #define IMAGO_HAS_WGMMA 0
 #endif
 
 namespace imago::IMAGO_CUDA_NAMESPACE {
-
-/// Throws when a runtime call did not succeed. `what` says what was tried: "allocating 512 MiB".
-inline void cuda_check(cudaError_t error, const char* what, SourceLine where = SourceLine::current()) {
-  if (error != cudaSuccess)
-    failure("CUDA: ", what, " failed: ", cudaGetErrorString(error), " (", where.file, ":", where.line, ")");
-}
 
 struct LaunchConfig {
   dim3 grid = 1, block = 1;
@@ -65,26 +45,35 @@ struct LaunchConfig {
   SourceLine where = SourceLine::current();
 };
 
+/// Lets `kernel` have so much dynamic shared memory. What a kernel may have only ever grows: a captured graph
+/// can hold a launch that needs more than the latest one.
+inline void allow_shared_memory(const void* kernel, size_t bytes, SourceLine where) {
+  static std::mutex mutex;
+  static std::unordered_map<const void*, size_t> allowed;
+  const std::lock_guard lock(mutex);
+  size_t& most = allowed[kernel];
+  if (bytes <= most) return;
+  checked(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(bytes)),
+          "asking for dynamic shared memory", where);
+  most = bytes;
+}
+
 /// Launches kernel<<<grid, block, shared_bytes, stream>>>(args...) and checks that the launch was accepted.
 template <class... Parameters, class... Args>
 void launch(void (*kernel)(Parameters...), const LaunchConfig& c, Args&&... args) {
   static_assert(sizeof...(Parameters) == sizeof...(Args), "as many arguments as the kernel has parameters");
   static_assert((sizeof(Parameters) + ... + 0) <= 4096, "CUDA passes at most 4 KiB of parameters");
   if (c.shared_bytes > 48 * 1024)
-    cuda_check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
-                                    static_cast<int>(c.shared_bytes)),
-               "asking for dynamic shared memory", c.where);
-#ifdef __CUDACC__
-  kernel<<<c.grid, c.block, c.shared_bytes, c.stream>>>(std::forward<Args>(args)...);
-  cuda_check(cudaGetLastError(), "launching a kernel", c.where);
-#else
-  std::tuple<Parameters...> parameters(static_cast<Parameters>(std::forward<Args>(args))...);
-  std::apply([&](const auto&... p) { (emu::check_argument(p, c.where), ...); }, parameters);
-  auto body = [kernel, parameters] { std::apply(kernel, parameters); };
-  cuda_check(emu::enqueue_launch(reinterpret_cast<const void*>(kernel), c.grid, c.block, c.shared_bytes,
-                                 c.stream, body, c.where),
-             "launching a kernel", c.where);
+    allow_shared_memory(reinterpret_cast<const void*>(kernel), c.shared_bytes, c.where);
+  cudaLaunchConfig_t config = {};
+  config.gridDim = c.grid;
+  config.blockDim = c.block;
+  config.dynamicSmemBytes = c.shared_bytes;
+  config.stream = c.stream;
+#ifdef IMAGO_CUDA_ON_CPU
+  config.where = c.where;
 #endif
+  checked(cudaLaunchKernelEx(&config, kernel, std::forward<Args>(args)...), "launching a kernel", c.where);
 }
 
 }  // namespace imago::IMAGO_CUDA_NAMESPACE

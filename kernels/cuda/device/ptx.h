@@ -35,11 +35,11 @@ IMAGO_PTX uint32_t shared_address(const void* p) {
 }
 
 // ---- matrix fragments (sm_80) ----
-// Lane l = 4 g + t. Fragment of an 8x8 matrix of 16-bit elements: the lane holds (g, 2t) in the low and (g,
-// 2t+1) in the high half; transposed: (2t, g) and (2t+1, g).
+// Lane l = 4 g + t. Fragment of an 8x8 matrix of 16-bit elements: the lane holds (g, 2t) in the low half and
+// (g, 2t+1) in the high one; transposed: (2t, g) and (2t+1, g).
 
-/// Four 8x8 matrices from shared memory; lane l gives the address of row l % 8 of
-/// matrix l / 8. 16-byte aligned.
+/// Four 8x8 matrices from shared memory; lane l gives the address, aligned to 16 bytes, of row l % 8 of
+/// matrix l / 8.
 template <bool kTransposed = false>
 IMAGO_PTX void ldmatrix_x4(uint32_t (&r)[4], const void* row IMAGO_WHERE) {
 #ifdef __CUDACC__
@@ -106,10 +106,9 @@ IMAGO_PTX void stmatrix_x4(void* row, const uint32_t (&r)[4] IMAGO_WHERE) {
 #endif
 }
 
-/// D (16x8, float32) += A (16x16) B (16x8), bfloat16. A in row fragments {rows 0-7,
-/// rows 8-15} x {k 0-7, k 8-15}:
-/// a[0] = (g, 2t), a[1] = (g+8, 2t), a[2] = (g, 2t+8), a[3] = (g+8, 2t+8); b[0] = (2t, g), b[1] = (2t+8, g);
-/// d[0], d[1] = (g, 2t), (g, 2t+1); d[2], d[3] = the same of row g+8.
+/// D (16x8, float32) += A (16x16) B (16x8), bfloat16. A in row fragments {rows 0-7, rows 8-15} x {k 0-7, k
+/// 8-15}: a[0] = (g, 2t), a[1] = (g+8, 2t), a[2] = (g, 2t+8), a[3] = (g+8, 2t+8); b[0] = (2t, g), b[1] =
+/// (2t+8, g); d[0], d[1] = (g, 2t), (g, 2t+1); d[2], d[3] = the same of row g+8.
 IMAGO_PTX void mma_m16n8k16_bf16(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2] IMAGO_WHERE) {
   IMAGO_ON_DEVICE(asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, "
                                "{%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
@@ -165,15 +164,15 @@ IMAGO_PTX void cp_async_commit() {
   IMAGO_ON_DEVICE(asm volatile("cp.async.commit_group;" ::: "memory");)
   IMAGO_ON_HOST(emu::copy_async_commit();)
 }
-/// Waits until at most kPending of this thread's latest groups are in flight. Other threads'
-/// copies need a barrier on top.
+/// Waits until at most kPending of this thread's latest groups are in flight. Other threads' copies need a
+/// barrier on top.
 template <int kPending>
 IMAGO_PTX void cp_async_wait() {
   IMAGO_ON_DEVICE(asm volatile("cp.async.wait_group %0;" ::"n"(kPending) : "memory");)
   IMAGO_ON_HOST(emu::copy_async_wait(kPending);)
 }
-/// Arrives at the mbarrier once all prior copies of this thread have landed. The arrival is
-/// one of the barrier's count.
+/// Arrives at the mbarrier once all prior copies of this thread have landed. The arrival is one of
+/// the barrier's count.
 IMAGO_PTX void cp_async_mbarrier_arrive(uint64_t* barrier IMAGO_WHERE) {
   IMAGO_ON_DEVICE(
       asm volatile("cp.async.mbarrier.arrive.noinc.shared.b64 [%0];" ::"r"(shared_address(barrier))
@@ -194,8 +193,8 @@ IMAGO_PTX void bar_arrive(int id, int threads IMAGO_WHERE) {
 }
 
 // ---- mbarrier (sm_90) ----
-/// `count` arrivals end a phase, once the bytes announced by expect_tx have landed too. Follow
-/// with fence_mbarrier_init().
+/// `count` arrivals end a phase, once the bytes announced by expect_tx have landed too.
+/// Follow with fence_mbarrier_init().
 IMAGO_PTX void mbarrier_init(uint64_t* barrier, unsigned count IMAGO_WHERE) {
   IMAGO_ON_DEVICE(
       asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(shared_address(barrier)), "r"(count)
@@ -360,8 +359,8 @@ IMAGO_PTX bool elect_one(IMAGO_WHERE_ONLY) {
   return emu::lane() == 0;
 #endif
 }
-/// Takes registers from, or gives registers to, the other warpgroups: kRegisters a
-/// thread, a multiple of 8. sm_90a.
+/// Takes registers from, or gives registers to, the other warpgroups: kRegisters a thread, a multiple
+/// of 8. sm_90a.
 template <int kRegisters>
 IMAGO_PTX void registers_decrease(IMAGO_WHERE_ONLY) {
   static_assert(kRegisters % 8 == 0 && kRegisters >= 24 && kRegisters <= 256,
@@ -375,14 +374,6 @@ IMAGO_PTX void registers_increase(IMAGO_WHERE_ONLY) {
                 "setmaxnreg takes 24..256 in steps of 8");
   IMAGO_ON_DEVICE(asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(kRegisters));)
   IMAGO_ON_HOST(emu::converge("setmaxnreg.inc", where);)
-}
-/// Programmatic dependent launch (sm_90): the next kernel may start; wait for the previous one. Kernels
-/// never overlap in the emulator.
-IMAGO_PTX void grid_launch_dependents() {
-  IMAGO_ON_DEVICE(asm volatile("griddepcontrol.launch_dependents;" ::: "memory");)
-}
-IMAGO_PTX void grid_dependency_wait() {
-  IMAGO_ON_DEVICE(asm volatile("griddepcontrol.wait;" ::: "memory");)
 }
 
 }  // namespace imago::IMAGO_CUDA_NAMESPACE::ptx

@@ -1,6 +1,6 @@
-// wgmma (sm_90a): D (64xN, float32) = A (64x16) B (16xN) + D in bfloat16, by the four warps of a warpgroup,
-// asynchronously. Part of ptx.h; include that. Source: PTX ISA, section 9.7.15.5 (layouts, matrix
-// descriptors, wgmma.mma_async).
+// wgmma (sm_90a): D (64xN, float32) = A (64x16) B (16xN) + D in bfloat16, by the four warps of a
+// warpgroup, asynchronously. Part of ptx.h; include that. Source: PTX ISA, section 9.7.15.5 (layouts,
+// matrix descriptors, wgmma.mma_async).
 #pragma once
 
 namespace imago::IMAGO_CUDA_NAMESPACE::ptx {
@@ -8,11 +8,11 @@ namespace imago::IMAGO_CUDA_NAMESPACE::ptx {
 /// Describes an operand in shared memory whose first byte is `p` (1024-byte aligned but for steps along
 /// a row), stored in rows of 128 bytes that are swizzled as TMA does it with k128B. `leading` and
 /// `stride` are distances in bytes:
-///   K-major  (a row is 64 elements along K): stride = from 8 rows to the next 8 (1024 when
-///            packed); leading unused.
-///   MN-major (a row is 64 elements along M or N, one row a k): leading = from 64 elements
-///   of M or N to the next 64,
-///            stride = from 8 k to the next 8 (1024 when packed).
+///   K-major  (a row is 64 elements along K): stride = from 8 rows to the next 8 (1024 when packed); leading
+///            unused.
+///   MN-major (a row is 64 elements along M or N, one row a k): leading = from 64 elements of M or N to the
+///   next
+///            64, stride = from 8 k to the next 8 (1024 when packed).
 IMAGO_PTX uint64_t wgmma_descriptor(const void* p, uint32_t leading, uint32_t stride) {
   return static_cast<uint64_t>((shared_address(p) & 0x3ffffu) >> 4) |
          static_cast<uint64_t>((leading & 0x3ffffu) >> 4) << 16 |

@@ -1,23 +1,15 @@
-// Tensor maps: how TMA sees a tensor in global memory. Encoded by the driver on a GPU, by the emulator here.
+// Tensor maps: how TMA sees a tensor in global memory. Encoded by the driver.
 #pragma once
+
+#include <cuda.h>  // types only: the encoder is looked up at run time, so no program needs libcuda to start
 
 #include <cstdint>
 
 #include "kernels/cuda/device/launch.h"
 
-#ifdef __CUDACC__
-#include <cuda.h>  // types only: the encoder is looked up at run time, so no program needs libcuda to start
-#else
-#include "lab/cuda_on_cpu/tensor_map.h"
-#endif
-
 namespace imago::IMAGO_CUDA_NAMESPACE {
 
-#ifdef __CUDACC__
 using TensorMap = CUtensorMap;
-#else
-using TensorMap = emu::TensorMap;
-#endif
 
 enum class TensorMapSwizzle { kNone = 0, k32B = 1, k64B = 2, k128B = 3 };
 
@@ -32,8 +24,8 @@ struct TensorMapSpec {
   TensorMapSwizzle swizzle = TensorMapSwizzle::k128B;  // the box's rows must have exactly that many bytes
 };
 
-/// Pass the result to a kernel as `const __grid_constant__ TensorMap`. Throws when the
-/// hardware could not use it.
+/// Pass the result to a kernel as `const __grid_constant__ TensorMap`. Throws when the hardware could
+/// not use it.
 inline TensorMap make_tensor_map(const void* base, const TensorMapSpec& spec,
                                  SourceLine where = SourceLine::current()) {
   uint64_t strides[5] = {};
@@ -43,7 +35,6 @@ inline TensorMap make_tensor_map(const void* base, const TensorMapSpec& spec,
     strides[i] = spec.strides[i] ? spec.strides[i] : packed;
   }
   TensorMap map{};
-#ifdef __CUDACC__
   using Encode = CUresult(CUtensorMap*, CUtensorMapDataType, cuuint32_t, void*, const cuuint64_t*,
                           const cuuint64_t*, const cuuint32_t*, const cuuint32_t*, CUtensorMapInterleave,
                           CUtensorMapSwizzle, CUtensorMapL2promotion, CUtensorMapFloatOOBfill);
@@ -52,7 +43,7 @@ inline TensorMap make_tensor_map(const void* base, const TensorMapSpec& spec,
     cudaDriverEntryPointQueryResult found;
     const cudaError_t e =
         cudaGetDriverEntryPointByVersion("cuTensorMapEncodeTiled", &entry, 12000, cudaEnableDefault, &found);
-    cuda_check(e, "looking up cuTensorMapEncodeTiled");
+    checked(e, "looking up cuTensorMapEncodeTiled");
     check(entry && found == cudaDriverEntryPointSuccess,
           "the CUDA driver has no cuTensorMapEncodeTiled: it is too old");
     return reinterpret_cast<Encode*>(entry);
@@ -65,16 +56,9 @@ inline TensorMap make_tensor_map(const void* base, const TensorMapSpec& spec,
       reinterpret_cast<const cuuint64_t*>(spec.extents), reinterpret_cast<const cuuint64_t*>(strides),
       spec.box, steps, CU_TENSOR_MAP_INTERLEAVE_NONE, static_cast<CUtensorMapSwizzle>(spec.swizzle),
       CU_TENSOR_MAP_L2_PROMOTION_L2_256B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
-  const bool ok = r == CUDA_SUCCESS;
-#else
-  const bool ok =
-      emu::encode_tensor_map(&map, spec.rank, spec.element_bytes, const_cast<void*>(base), spec.extents,
-                             strides, spec.box, static_cast<emu::Swizzle>(spec.swizzle), false);
-#endif
-  check(ok,
+  check(r == CUDA_SUCCESS,
         "no tensor map fits this tensor: its base and strides must be multiples of 16 bytes, its box at most "
-        "256 in each "
-        "dimension and one swizzle span wide (",
+        "256 in each dimension and one swizzle span wide (",
         where.file, ":", where.line, ")");
   return map;
 }

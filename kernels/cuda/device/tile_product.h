@@ -1,15 +1,15 @@
 // C(m,n) += sum_k A(m,k) B(n,k) for one tile in shared memory: on tensor cores (bfloat16) or by FFMA
-// (float32). Both sum in float32 and hand their part of the tile back to shared memory as float32 for the
-// epilogue.
+// (float32). Both sum in float32 and hand their part of the tile back to shared memory as float32
+// for the epilogue.
 #pragma once
 
 #include "kernels/cuda/device/tile_ring.h"
 
 namespace imago::IMAGO_CUDA_NAMESPACE {
 
-/// The tile of results as float32 [kM][kN] in shared memory. Sixteen-byte chunks are permuted by row, in
-/// pairs, so that four rows of a fragment go to different banks while eight consecutive columns stay
-/// together.
+/// The tile of results as float32 [kM][kN] in shared memory. Sixteen-byte chunks are permuted by
+/// row, in pairs, so that four rows of a fragment go to different banks while eight consecutive
+/// columns stay together.
 template <int kN>
 struct ResultTile {
   static __device__ __forceinline__ int index(int row, int column) {

@@ -1,11 +1,11 @@
-// How operands of a matrix product reach shared memory: tiles of sixteen-byte chunks in a ring of four
-// stages.
+// How operands of a matrix product reach shared memory: tiles of sixteen-byte chunks in a ring
+// of four stages.
 //
 // An operand is a rule, not a matrix in memory: `const T* at(line, k)` says where element (line, k) lies, or
 // null where it is zero (padding, tails). Whatever runs along k in memory is stored line by line (K-inner);
-// whatever runs along the lines is stored k by k (K-outer). Within a tile the chunks of a row are permuted by
-// an XOR with the row's number, so that the eight rows that one ldmatrix phase reads lie in eight different
-// bank groups.
+// whatever runs along the lines is stored k by k (K-outer). Within a tile the chunks of a row are permuted
+// by an XOR with the row's number, so that the eight rows that one ldmatrix phase reads lie in eight
+// different bank groups.
 #pragma once
 
 #include "kernels/cuda/convolution/gemm_tiling.h"

@@ -69,6 +69,34 @@ __device__ __forceinline__ void store8(__nv_bfloat16* p, const float (&v)[8]) {
       make_uint4(pack2(v[0], v[1]), pack2(v[2], v[3]), pack2(v[4], v[5]), pack2(v[6], v[7]));
 }
 
+// Four neighbours, where eight would take too many registers.
+
+/// v[0..3] = p[0..3]; p aligned to four elements.
+__device__ __forceinline__ void load4(const float* p, float (&v)[4]) {
+  const float4 f = *reinterpret_cast<const float4*>(p);
+  v[0] = f.x, v[1] = f.y, v[2] = f.z, v[3] = f.w;
+}
+__device__ __forceinline__ void load4(const __nv_bfloat16* p, float (&v)[4]) {
+  const uint2 bits = *reinterpret_cast<const uint2*>(p);
+  v[0] = __uint_as_float(bits.x << 16), v[1] = __uint_as_float(bits.x & 0xffff0000u);
+  v[2] = __uint_as_float(bits.y << 16), v[3] = __uint_as_float(bits.y & 0xffff0000u);
+}
+
+/// p[0..3] = v[0..3]; p aligned to four elements.
+__device__ __forceinline__ void store4(float* p, const float (&v)[4]) {
+  *reinterpret_cast<float4*>(p) = make_float4(v[0], v[1], v[2], v[3]);
+}
+__device__ __forceinline__ void store4(__nv_bfloat16* p, const float (&v)[4]) {
+  *reinterpret_cast<uint2*>(p) = make_uint2(pack2(v[0], v[1]), pack2(v[2], v[3]));
+}
+
+/// The logistic function, s(x) = 1 / (1 + exp(-x)); 0 below -87, where exp(-x) comes near the end of float32.
+/// __fdividef is a reciprocal and a product, wrong by two units in the last place at most; a division in
+/// full precision branches to a subroutine, and its callers spill registers around the call.
+__device__ __forceinline__ float sigmoid(float x) {
+  return __fdividef(1.0f, 1.0f + expf(-x));
+}
+
 /// n / d for 0 <= n < 2^31 by a multiplication and a shift (Granlund & Montgomery 1994): the divisor is known
 /// to the launcher, and an integer division costs a GPU some twenty instructions.
 struct Divisor {
@@ -105,7 +133,7 @@ void dispatch_float(DType dtype, const char* op, F&& f) {
   else if (dtype == DType::kBFloat16)
     f(__nv_bfloat16());
   else
-    failure(op, " on CUDA: float32 or bfloat16 expected, got ", name_of(dtype));
+    failure(op, " on CUDA: float32 or bfloat16 expected, got ", dtype);
 }
 
 }  // namespace imago::IMAGO_CUDA_NAMESPACE

@@ -1,13 +1,12 @@
-// The arithmetic of diffusion itself: noise, the forward process (Ho 2020, eq. 4), the loss and the sampler's
-// update.
+// The arithmetic of diffusion itself: noise, the forward process (Ho 2020, eq. 4), the loss and
+// the sampler's update.
 //
-// Images are small next to activations (3 channels), so these kernels are about launches, not bytes: each
-// is one. One Philox call gives four elements their numbers, so a thread owns a quad of neighbouring elements
-// of one image; which bits an element gets depends on (seed, stream, id, element) alone, as everywhere
-// (kernels/philox.h). Not measured on a GPU yet.
-#include "kernels/cuda/diffusion/diffusion.h"
-
+// Images are small next to activations (3 channels), so these kernels are about launches, not bytes:
+// each is one. One Philox call gives four elements their numbers, so a thread owns a quad of
+// neighbouring elements of one image; which bits an element gets depends on (seed, stream, id, element)
+// alone, as everywhere (kernels/philox.h).
 #include "kernels/cuda/device/vec.h"
+#include "kernels/cuda/runtime/cuda_backend.h"
 #include "kernels/philox.h"
 
 namespace imago::IMAGO_CUDA_NAMESPACE {
@@ -143,59 +142,59 @@ __global__ void __launch_bounds__(kThreads)
 
 }  // namespace
 
-void normal(const Gpu& gpu, const RandomKey& key, TensorRef y) {
+void CudaBackend::normal(const RandomKey& key, TensorRef y) {
   const Quads quads(y.shape);
   if (y.numel() == 0) return;
   dispatch_float(y.dtype, "normal", [&](auto t) {
-    launch(normal_kernel<decltype(t)>, quads.config(gpu), quads, Key(key), y.as<decltype(t)>());
+    launch(normal_kernel<decltype(t)>, quads.config(gpu_), quads, Key(key), y.as<decltype(t)>());
   });
 }
 
-void q_sample(const Gpu& gpu, ConstTensorRef x0, ConstTensorRef coefficients, const RandomKey& key,
-              TensorRef xt, TensorRef target) {
+void CudaBackend::q_sample(ConstTensorRef x0, ConstTensorRef coefficients, const RandomKey& key, TensorRef xt,
+                           TensorRef target) {
   const Quads quads(xt.shape);
   if (xt.numel() == 0) return;
   dispatch_float(xt.dtype, "q_sample", [&](auto t) {
     using T = decltype(t);
     const auto run = [&](auto from) {
       using X = decltype(from);
-      launch(q_sample_kernel<X, T>, quads.config(gpu), quads, Key(key), x0.as<X>(), coefficients.as<float>(),
+      launch(q_sample_kernel<X, T>, quads.config(gpu_), quads, Key(key), x0.as<X>(), coefficients.as<float>(),
              xt.as<T>(), target.as<float>());
     };
     x0.dtype == DType::kUInt8 ? run(uint8_t()) : dispatch_float(x0.dtype, "q_sample", run);
   });
 }
 
-void mse_loss(const Gpu& gpu, ConstTensorRef prediction, ConstTensorRef target, ConstTensorRef weight,
-              TensorRef loss) {
+void CudaBackend::mse_loss(ConstTensorRef prediction, ConstTensorRef target, ConstTensorRef weight,
+                           TensorRef loss) {
   const int64_t images = prediction.shape[0];
   if (images == 0) return;
   dispatch_float(prediction.dtype, "mse_loss", [&](auto t) {
     using T = decltype(t);
-    launch(mse_loss_kernel<T>, {.grid = blocks_for(images, 1), .block = kThreads, .stream = gpu.stream},
+    launch(mse_loss_kernel<T>, {.grid = blocks_for(images, 1), .block = kThreads, .stream = gpu_.stream},
            prediction.as<T>(), target.as<float>(), weight.as<float>(), prediction.numel() / images,
            loss.as<float>());
   });
 }
 
-void mse_loss_backward(const Gpu& gpu, ConstTensorRef dloss, ConstTensorRef prediction, ConstTensorRef target,
-                       ConstTensorRef weight, TensorRef dprediction) {
+void CudaBackend::mse_loss_backward(ConstTensorRef dloss, ConstTensorRef prediction, ConstTensorRef target,
+                                    ConstTensorRef weight, TensorRef dprediction) {
   const Quads quads(prediction.shape);
   if (prediction.numel() == 0) return;
   dispatch_float(prediction.dtype, "mse_loss_backward", [&](auto t) {
     using T = decltype(t);
-    launch(mse_loss_backward_kernel<T>, quads.config(gpu), quads, dloss.as<float>(), prediction.as<T>(),
+    launch(mse_loss_backward_kernel<T>, quads.config(gpu_), quads, dloss.as<float>(), prediction.as<T>(),
            target.as<float>(), weight.as<float>(), dprediction.as<T>());
   });
 }
 
-void sampler_step(const Gpu& gpu, ConstTensorRef x, ConstTensorRef m, const SamplerStep& step,
-                  const RandomKey& key, TensorRef y) {
+void CudaBackend::sampler_step(ConstTensorRef x, ConstTensorRef m, const SamplerStep& step,
+                               const RandomKey& key, TensorRef y) {
   const Quads quads(x.shape);
   if (x.numel() == 0) return;
   dispatch_float(m.dtype, "sampler_step", [&](auto t) {
     using T = decltype(t);
-    launch(sampler_step_kernel<T>, quads.config(gpu), quads, Key(key), step, x.as<float>(), m.as<T>(),
+    launch(sampler_step_kernel<T>, quads.config(gpu_), quads, Key(key), step, x.as<float>(), m.as<T>(),
            y.as<float>());
   });
 }

@@ -2,8 +2,8 @@
 //   xhat = (x - mean) / sqrt(var + eps) over an image's pixels and the C/G channels of a group,
 //   y = activation((xhat gamma + beta) (1 + scale) + shift).
 //
-// x [N,P,C] in one or two sources, y [N,P,C], gamma and beta [C] float32, scale_shift [N,2C], statistics
-// [N,G,2].
+// x [N,P,C] in one or two sources, y [N,P,C], gamma and beta [C] float32, scale_shift [N,2C],
+// statistics [N,G,2].
 //
 // The idea: a block that holds all pixels of its groups reads them three times, for the mean, for the
 // variance around that mean, and to normalise; only the first time comes from memory, the slab (1024 pixels
@@ -12,12 +12,10 @@
 // M2) of their chunk behind, and a second launch merges these (Chan, Golub & LeVeque 1983) and normalises.
 //
 // Cost: reads x once and writes y once (twice x with chunks): at 32x32x128, N = 128, bfloat16: 67 MB, 22 us
-// at 3 TB/s. Not measured on a GPU yet.
-#include "kernels/cuda/norm/group_norm.h"
-
-#include "kernels/cuda/device/sigmoid.h"
+// at 3 TB/s.
+#include "kernels/cuda/device/vec.h"
 #include "kernels/cuda/norm/group_norm_slab.h"
-#include "kernels/cuda/runtime/candidates.h"
+#include "kernels/cuda/runtime/cuda_backend.h"
 
 namespace imago::IMAGO_CUDA_NAMESPACE {
 namespace {
@@ -192,15 +190,15 @@ void launch_forward(const Gpu& gpu, const Forward<T>& f, int64_t images) {
 
 }  // namespace
 
-void group_norm(const Gpu& gpu, const Concat& x, ConstTensorRef gamma, ConstTensorRef beta,
-                ConstTensorRef scale_shift, const GroupNormConfig& config, TensorRef y, TensorRef statistics,
-                Workspace& workspace) {
+void CudaBackend::group_norm(const Concat& x, ConstTensorRef gamma, ConstTensorRef beta,
+                             ConstTensorRef scale_shift, const GroupNormConfig& config, TensorRef y,
+                             TensorRef statistics, Workspace& workspace) {
   if (y.numel() == 0) return;
   const bool eights = in_eights(x) && aligned16(y.data);
   const int width = eights ? 8 : 1;
   const int64_t images = y.shape[0], second_source = x.channels() - x.a.shape[-1];
   const auto candidates = [&] {
-    return group_norm_candidates(gpu, x.a.shape, second_source, config.groups, width);
+    return group_norm_candidates(gpu_, x.a.shape, second_source, config.groups, width);
   };
   const auto bytes = [&](Choice c, Purpose) {
     return c.parts > 1 ? static_cast<size_t>(images) * c.parts * config.groups * 2 * sizeof(float) : 0;
@@ -218,9 +216,9 @@ void group_norm(const Gpu& gpu, const Concat& x, ConstTensorRef gamma, ConstTens
                          static_cast<float*>(partials),
                          config.eps,
                          config.activation == Activation::kSilu};
-      eights ? launch_forward<8>(gpu, f, images) : launch_forward<1>(gpu, f, images);
+      eights ? launch_forward<8>(gpu_, f, images) : launch_forward<1>(gpu_, f, images);
     };
-    run_fastest(gpu, group_norm_key(TunedOp::kGroupNorm, x, config, scale_shift, eights), workspace,
+    run_fastest(gpu_, group_norm_key(TunedOp::kGroupNorm, x, config, scale_shift, eights), workspace,
                 candidates, bytes, run);
   });
 }

@@ -14,11 +14,9 @@
 //
 // Cost: reads x, dy and so_far once, writes dx once: at 32x32x128, N = 128, bfloat16 101 MB, 34 us at 3 TB/s
 // (without so_far). The last launch: four loads from L2 one after the other, and a start, about 2 us.
-// Not measured on a GPU yet.
-#include "kernels/cuda/device/sigmoid.h"
-#include "kernels/cuda/norm/group_norm.h"
+#include "kernels/cuda/device/vec.h"
 #include "kernels/cuda/norm/group_norm_slab.h"
-#include "kernels/cuda/runtime/candidates.h"
+#include "kernels/cuda/runtime/cuda_backend.h"
 
 namespace imago::IMAGO_CUDA_NAMESPACE {
 namespace {
@@ -231,17 +229,18 @@ void launch_backward(const Gpu& gpu, const Backward<T>& b, int64_t images) {
 
 }  // namespace
 
-void group_norm_backward(const Gpu& gpu, ConstTensorRef dy, const Concat& x, ConstTensorRef gamma,
-                         ConstTensorRef beta, ConstTensorRef scale_shift, ConstTensorRef statistics,
-                         const GroupNormConfig& config, const Concat& so_far, const ConcatOut& dx,
-                         TensorRef dgamma, TensorRef dbeta, TensorRef dscale_shift, Workspace& workspace) {
+void CudaBackend::group_norm_backward(ConstTensorRef dy, const Concat& x, ConstTensorRef gamma,
+                                      ConstTensorRef beta, ConstTensorRef scale_shift,
+                                      ConstTensorRef statistics, const GroupNormConfig& config,
+                                      const Concat& so_far, const ConcatOut& dx, TensorRef dgamma,
+                                      TensorRef dbeta, TensorRef dscale_shift, Workspace& workspace) {
   if (dy.numel() == 0) return;
   const bool eights = in_eights(x) && in_eights(dx) && aligned16(dy.data) && aligned16(so_far.a.data) &&
                       aligned16(so_far.b.data);
   const int width = eights ? 8 : 1;
   const int64_t images = dy.shape[0], channels = x.channels(), second_source = channels - x.a.shape[-1];
   const auto candidates = [&] {
-    return group_norm_candidates(gpu, x.a.shape, second_source, config.groups, width);
+    return group_norm_candidates(gpu_, x.a.shape, second_source, config.groups, width);
   };
   const auto bytes = [&](Choice c, Purpose) {
     return static_cast<size_t>(images * c.parts * channels * 2) * sizeof(float);
@@ -260,18 +259,18 @@ void group_norm_backward(const Gpu& gpu, ConstTensorRef dy, const Concat& x, Con
                           scale_shift.as<T>(),
                           static_cast<float*>(sums),
                           config.activation == Activation::kSilu};
-      eights ? launch_backward<8>(gpu, b, images) : launch_backward<1>(gpu, b, images);
+      eights ? launch_backward<8>(gpu_, b, images) : launch_backward<1>(gpu_, b, images);
       const bool adds = purpose == Purpose::kResult;
       launch(group_norm_parameters_kernel<T>,
              {.grid = blocks_for(channels, kParameterChannels),
               .block = kParameterThreads,
-              .stream = gpu.stream},
+              .stream = gpu_.stream},
              b, static_cast<int>(images), adds ? dgamma.as<float>() : nullptr,
              adds ? dbeta.as<float>() : nullptr, dscale_shift.as<T>());
     };
     const ChoiceKey key =
         group_norm_key(TunedOp::kGroupNormBackward, x, config, scale_shift, eights, sources_there(so_far));
-    run_fastest(gpu, key, workspace, candidates, bytes, run);
+    run_fastest(gpu_, key, workspace, candidates, bytes, run);
   });
 }
 

@@ -1,5 +1,5 @@
-// Where a block of GroupNorm's kernels stands in an NHWC tensor that tiling/group_norm.h has shared
-// out, and their one reduction.
+// Where a block of GroupNorm's kernels stands in an NHWC tensor that group_norm_tiling.h has shared out, and
+// their one reduction.
 //
 // A block takes a slab of several groups side by side and a chunk of the pixels. Its 256 threads stand in a
 // grid: `columns` along the channels, kWidth channels each, and `rows` along the pixels. All sums are first

@@ -28,12 +28,11 @@ struct Slabs {
   int pixels, chunk;           // of an image; of a block
   int chunks;
 
-  /// x: the first source [N,...,C]; width: channels of one access. In slabs of kSlab32 or kSlab64, of
-  /// `choice.parts` chunks.
+  /// x: the first source [N,...,C]; width: channels of one access. In slabs of kSlab32 or kSlab64,
+  /// of `choice.parts` chunks.
   Slabs(const Shape& x, int64_t second_source, int groups, int width, Choice choice) {
     const int64_t images = x[0], p = images ? x.numel() / (images * x[-1]) : 0;
-    check(p < (int64_t{1} << 31) && images <= 65535, "group_norm: ", x.to_string(),
-          " is more than a launch can hold");
+    check(p < (int64_t{1} << 31) && images <= 65535, "group_norm: ", x, " is more than a launch can hold");
     channels_a = static_cast<int>(x[-1]);
     channels_b = static_cast<int>(second_source);
     channels = channels_a + channels_b;
@@ -71,6 +70,22 @@ template <class Ref>
 bool in_eights(const BasicConcat<Ref>& x) {
   return x.a.shape[-1] % 8 == 0 && (!x.b || x.b.shape[-1] % 8 == 0) && aligned16(x.a.data) &&
          aligned16(x.b.data);
+}
+
+/// What the autotuner tries, for GroupNorm and its gradient; the rule's cut first. Operands as for Slabs.
+inline Candidates group_norm_candidates(const GpuLimits& gpu, const Shape& x, int64_t second_source,
+                                        int groups, int width) {
+  const auto cut = [&](Kernel kernel, int blocks) {
+    const Slabs whole(x, second_source, groups, width, {kernel});
+    return Slabs(x, second_source, groups, width, {kernel, whole.chunks_for(gpu, blocks, x[0])});
+  };
+  const Slabs rule(gpu, x, second_source, groups, width);
+  Candidates c({Kernel::kSlab32, rule.chunks});
+  for (const Kernel kernel : {Kernel::kSlab32, Kernel::kSlab64})
+    for (const int blocks : kBlocksTried)
+      if (const Slabs s = cut(kernel, blocks); kernel == Kernel::kSlab32 || s.slab != rule.slab)
+        c.add({kernel, s.chunks});
+  return c;
 }
 
 }  // namespace imago::tiling

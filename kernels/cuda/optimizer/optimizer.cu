@@ -8,13 +8,11 @@
 //        writes of 4 bytes an element, 8 more for the EMA, 2 for the copy: 38 P bytes, 0.45 ms for 35.7 M
 //        parameters at 3 TB/s. Separate passes would read the parameters twice more. Four elements a thread,
 //        sixteen-byte accesses; eight spill registers.
-// Not measured on a GPU yet.
-#include "kernels/cuda/optimizer/optimizer.h"
-
 #include <algorithm>
+#include "kernels/cuda/runtime/cuda_backend.h"
 
-#include "kernels/cuda/device/four.h"
-#include "kernels/cuda/runtime/flat_tiling.h"
+#include "kernels/cuda/device/flat_tiling.h"
+#include "kernels/cuda/device/vec.h"
 
 namespace imago::IMAGO_CUDA_NAMESPACE {
 namespace {
@@ -135,18 +133,18 @@ __global__ void __launch_bounds__(kThreads)
 
 }  // namespace
 
-void norm(const Gpu& gpu, ConstTensorRef x, TensorRef y, Workspace& workspace) {
-  check(x.dtype == DType::kFloat32, "norm: a tensor of type ", name_of(x.dtype), ", expected float32");
+void CudaBackend::norm(ConstTensorRef x, TensorRef y, Workspace& workspace) {
+  check(x.dtype == DType::kFloat32, "norm: a tensor of type ", x.dtype, ", expected float32");
   double* const sums = static_cast<double*>(workspace.get(kPieces * sizeof(double)));
   const int64_t n = x.numel(), piece = std::max<int64_t>(kThreads, ceil_div(n, kPieces));
   const unsigned pieces = static_cast<unsigned>(std::max<int64_t>(1, ceil_div(n, piece)));
-  launch(norm_kernel, {.grid = pieces, .block = kThreads, .stream = gpu.stream}, x.as<float>(), n, piece,
+  launch(norm_kernel, {.grid = pieces, .block = kThreads, .stream = gpu_.stream}, x.as<float>(), n, piece,
          sums, y.as<float>());
 }
 
-void adamw(const Gpu& gpu, ConstTensorRef g, ConstTensorRef grad_norm, ConstTensorRef step, TensorRef p,
-           TensorRef m, TensorRef v, TensorRef ema, TensorRef p_bf16) {
-  check(p.dtype == DType::kFloat32, "adamw: parameters of type ", name_of(p.dtype), ", expected float32");
+void CudaBackend::adamw(ConstTensorRef g, ConstTensorRef grad_norm, ConstTensorRef step, TensorRef p,
+                        TensorRef m, TensorRef v, TensorRef ema, TensorRef p_bf16) {
+  check(p.dtype == DType::kFloat32, "adamw: parameters of type ", p.dtype, ", expected float32");
   for (const void* buffer : {g.data, static_cast<const void*>(p.data), static_cast<const void*>(m.data),
                              static_cast<const void*>(v.data), static_cast<const void*>(ema.data),
                              static_cast<const void*>(p_bf16.data)})
@@ -157,7 +155,7 @@ void adamw(const Gpu& gpu, ConstTensorRef g, ConstTensorRef grad_norm, ConstTens
   launch(adamw_kernel,
          {.grid = blocks_for(ceil_div(p.numel(), kUpdateElements), kThreads),
           .block = kThreads,
-          .stream = gpu.stream},
+          .stream = gpu_.stream},
          buffers, p.numel(), grad_norm.as<float>(), step.as<AdamWStep>());
 }
 

@@ -1,10 +1,9 @@
 // Elementwise operations: fill, copy, add, silu and its gradient on the pattern of map.h, and dropout.
 // Memory-bound, every tensor once: map.h says how. Dropout adds a quarter of a Philox block an element, some
-// 30 instructions, which take about as long as its bytes in bfloat16. Not measured on a GPU yet.
-#include "kernels/cuda/pointwise/elementwise.h"
-
-#include "kernels/cuda/device/sigmoid.h"
+// 30 instructions, which take about as long as its bytes in bfloat16.
+#include "kernels/cuda/device/vec.h"
 #include "kernels/cuda/pointwise/map.h"
+#include "kernels/cuda/runtime/cuda_backend.h"
 #include "kernels/philox.h"
 
 namespace imago::IMAGO_CUDA_NAMESPACE {
@@ -67,64 +66,64 @@ __global__ void __launch_bounds__(256)
 
 }  // namespace
 
-void fill(const Gpu& gpu, TensorRef y, double value) {
+void CudaBackend::fill(TensorRef y, double value) {
   if (y.numel() == 0) return;
   if (value == 0) {  // all bits zero in every type
-    IMAGO_CUDA(cudaMemsetAsync(y.data, 0, y.bytes(), gpu.stream));
+    IMAGO_CUDA(cudaMemsetAsync(y.data, 0, y.bytes(), gpu_.stream));
     return;
   }
   switch (y.dtype) {
-    case DType::kFloat32: return fill_with(gpu, y, static_cast<float>(value));
-    case DType::kBFloat16: return fill_with(gpu, y, bf16(static_cast<float>(value)));
-    case DType::kFloat64: return fill_with(gpu, y, value);
-    case DType::kUInt8: return fill_with(gpu, y, static_cast<uint8_t>(value));
-    case DType::kInt32: return fill_with(gpu, y, static_cast<int32_t>(value));
-    case DType::kInt64: return fill_with(gpu, y, static_cast<int64_t>(value));
+    case DType::kFloat32: return fill_with(gpu_, y, static_cast<float>(value));
+    case DType::kBFloat16: return fill_with(gpu_, y, bf16(static_cast<float>(value)));
+    case DType::kFloat64: return fill_with(gpu_, y, value);
+    case DType::kUInt8: return fill_with(gpu_, y, static_cast<uint8_t>(value));
+    case DType::kInt32: return fill_with(gpu_, y, static_cast<int32_t>(value));
+    case DType::kInt64: return fill_with(gpu_, y, static_cast<int64_t>(value));
   }
 }
 
-void copy(const Gpu& gpu, ConstTensorRef x, TensorRef y) {
+void CudaBackend::copy(ConstTensorRef x, TensorRef y) {
   if (x.dtype == y.dtype) {
     if (x.bytes())
-      IMAGO_CUDA(cudaMemcpyAsync(y.data, x.data, x.bytes(), cudaMemcpyDeviceToDevice, gpu.stream));
+      IMAGO_CUDA(cudaMemcpyAsync(y.data, x.data, x.bytes(), cudaMemcpyDeviceToDevice, gpu_.stream));
     return;
   }
   if (x.dtype == DType::kUInt8)
     dispatch_float(y.dtype, "copy", [&](auto out) {
-      map(gpu, Identity{}, y.as<decltype(out)>(), y.numel(), x.as<uint8_t>());
+      map(gpu_, Identity{}, y.as<decltype(out)>(), y.numel(), x.as<uint8_t>());
     });
   else if (x.dtype == DType::kFloat32 && y.dtype == DType::kBFloat16)
-    map(gpu, Identity{}, y.as<__nv_bfloat16>(), y.numel(), x.as<float>());
+    map(gpu_, Identity{}, y.as<__nv_bfloat16>(), y.numel(), x.as<float>());
   else if (x.dtype == DType::kBFloat16 && y.dtype == DType::kFloat32)
-    map(gpu, Identity{}, y.as<float>(), y.numel(), x.as<__nv_bfloat16>());
+    map(gpu_, Identity{}, y.as<float>(), y.numel(), x.as<__nv_bfloat16>());
   else
-    failure("copy on CUDA: no conversion from ", name_of(x.dtype), " to ", name_of(y.dtype));
+    failure("copy on CUDA: no conversion from ", x.dtype, " to ", y.dtype);
 }
 
-void add(const Gpu& gpu, ConstTensorRef a, float alpha, ConstTensorRef b, float beta, TensorRef y) {
+void CudaBackend::add(ConstTensorRef a, float alpha, ConstTensorRef b, float beta, TensorRef y) {
   dispatch_float(y.dtype, "add", [&](auto t) {
     using T = decltype(t);
-    map(gpu, WeightedSum{alpha, beta}, y.as<T>(), y.numel(), a.as<T>(), b.as<T>());
+    map(gpu_, WeightedSum{alpha, beta}, y.as<T>(), y.numel(), a.as<T>(), b.as<T>());
   });
 }
 
-void silu(const Gpu& gpu, ConstTensorRef x, TensorRef y) {
+void CudaBackend::silu(ConstTensorRef x, TensorRef y) {
   dispatch_float(y.dtype, "silu",
-                 [&](auto t) { map(gpu, Silu{}, y.as<decltype(t)>(), y.numel(), x.as<decltype(t)>()); });
+                 [&](auto t) { map(gpu_, Silu{}, y.as<decltype(t)>(), y.numel(), x.as<decltype(t)>()); });
 }
 
-void silu_backward(const Gpu& gpu, ConstTensorRef dy, ConstTensorRef x, TensorRef dx) {
+void CudaBackend::silu_backward(ConstTensorRef dy, ConstTensorRef x, TensorRef dx) {
   dispatch_float(dx.dtype, "silu_backward", [&](auto t) {
     using T = decltype(t);
-    map(gpu, SiluBackward{}, dx.as<T>(), dx.numel(), dy.as<T>(), x.as<T>());
+    map(gpu_, SiluBackward{}, dx.as<T>(), dx.numel(), dy.as<T>(), x.as<T>());
   });
 }
 
-void dropout(const Gpu& gpu, ConstTensorRef x, float p, const RandomKey& key, TensorRef y) {
+void CudaBackend::dropout(ConstTensorRef x, float p, const RandomKey& key, TensorRef y) {
   const int64_t images = x.shape[0], elements = images ? x.numel() / images : 0;
   if (elements == 0) return;
   const LaunchConfig config{
-      .grid = blocks_for(images * ((elements + 3) / 4), 256), .block = 256, .stream = gpu.stream};
+      .grid = blocks_for(images * ((elements + 3) / 4), 256), .block = 256, .stream = gpu_.stream};
   dispatch_float(x.dtype, "dropout", [&](auto t) {
     using T = decltype(t);
     launch(dropout_kernel<T>, config, x.as<T>(), y.as<T>(), key.ids.as<int64_t>(), images, elements, p,

@@ -1,18 +1,17 @@
 // Embeddings: of times by sines (Vaswani 2017, section 3.5), of labels by a table. Small, [N, a few hundred]
-// elements a step: what each costs is its launch, some 2 us. Not measured on a GPU yet.
-#include "kernels/cuda/pointwise/embedding.h"
-
+// elements a step: what each costs is its launch, some 2 us.
+#include "kernels/cuda/device/flat_tiling.h"
 #include "kernels/cuda/device/vec.h"
-#include "kernels/cuda/runtime/flat_tiling.h"
+#include "kernels/cuda/runtime/cuda_backend.h"
 
 namespace imago::IMAGO_CUDA_NAMESPACE {
 namespace {
 
 constexpr int kThreads = kEmbeddingThreads;
 
-// y[n] = [sin(t f), cos(t f)], halves swapped if cos_first, an odd last column zero. Block n, threads along
-// the columns. The angle reaches 1000 radians: sinf and cosf with their full argument reduction, not the fast
-// ones.
+// y[n] = [sin(t f), cos(t f)], halves swapped if cos_first, an odd last column zero. Block n, threads
+// along the columns. The angle reaches 1000 radians: sinf and cosf with their full argument reduction, not
+// the fast ones.
 template <class T>
 __global__ void __launch_bounds__(kThreads)
     sinusoid_kernel(const float* t, const float* frequencies, const int width, const bool cos_first, T* y) {
@@ -55,32 +54,32 @@ unsigned rows(ConstTensorRef index) {
 
 }  // namespace
 
-void sinusoid(const Gpu& gpu, ConstTensorRef t, ConstTensorRef frequencies, bool cos_first, TensorRef y) {
+void CudaBackend::sinusoid(ConstTensorRef t, ConstTensorRef frequencies, bool cos_first, TensorRef y) {
   if (y.numel() == 0) return;
   const int width = static_cast<int>(y.shape[1]);
   dispatch_float(y.dtype, "sinusoid", [&](auto type) {
     using T = decltype(type);
-    launch(sinusoid_kernel<T>, {.grid = rows(t), .block = kThreads, .stream = gpu.stream}, t.as<float>(),
+    launch(sinusoid_kernel<T>, {.grid = rows(t), .block = kThreads, .stream = gpu_.stream}, t.as<float>(),
            frequencies.as<float>(), width, cos_first, y.as<T>());
   });
 }
 
-void embedding(const Gpu& gpu, ConstTensorRef table, ConstTensorRef index, TensorRef y) {
+void CudaBackend::embedding(ConstTensorRef table, ConstTensorRef index, TensorRef y) {
   if (y.numel() == 0) return;
   dispatch_float(y.dtype, "embedding", [&](auto type) {
     using T = decltype(type);
-    launch(embedding_kernel<T>, {.grid = rows(index), .block = kThreads, .stream = gpu.stream}, table.as<T>(),
-           index.as<int32_t>(), static_cast<int>(table.shape[1]), y.as<T>());
+    launch(embedding_kernel<T>, {.grid = rows(index), .block = kThreads, .stream = gpu_.stream},
+           table.as<T>(), index.as<int32_t>(), static_cast<int>(table.shape[1]), y.as<T>());
   });
 }
 
-void embedding_backward(const Gpu& gpu, ConstTensorRef dy, ConstTensorRef index, TensorRef dtable) {
+void CudaBackend::embedding_backward(ConstTensorRef dy, ConstTensorRef index, TensorRef dtable) {
   if (dy.numel() == 0) return;
   const int width = static_cast<int>(dtable.shape[1]);
   dispatch_float(dy.dtype, "embedding_backward", [&](auto type) {
     using T = decltype(type);
     launch(embedding_backward_kernel<T>,
-           {.grid = blocks_for(width, kThreads), .block = kThreads, .stream = gpu.stream}, dy.as<T>(),
+           {.grid = blocks_for(width, kThreads), .block = kThreads, .stream = gpu_.stream}, dy.as<T>(),
            index.as<int32_t>(), static_cast<int>(index.numel()), width, dtable.as<float>());
   });
 }

@@ -1,14 +1,16 @@
 // Resampling by two on NHWC images. Two kernels serve four purposes:
-//   upsample2x  y[n,h,w,c] = scale x[n,h/2,w/2,c]          nearest upsampling; with 1/4 the gradient of
-//   average pooling sum_pool2x  y[n,h,w,c] = scale sum of x's 2x2 block    with 1/4 average pooling; with 1
-//   the gradient of upsampling
+//   upsample2x  y[n,h,w,c] = scale x[n,h/2,w/2,c]            nearest upsampling; with scale 1/4 the gradient
+//   of
+//                                                            average pooling
+//   sum_pool2x  y[n,h,w,c] = scale sum of x's 2x2 block      with scale 1/4 average pooling; with 1 the
+//   gradient
+//                                                            of upsampling
 //
 // One block writes one row of pixels of y; its threads run along (w, c), eight channels each where channels
 // come in eights: reads and writes are sixteen bytes, neighbours in c are neighbours in memory. Cost: 5/4 of
-// the larger tensor's bytes over the memory's bandwidth. Not measured on a GPU yet.
-#include "kernels/cuda/pointwise/resample.h"
-
+// the larger tensor's bytes over the memory's bandwidth.
 #include "kernels/cuda/device/vec.h"
+#include "kernels/cuda/runtime/cuda_backend.h"
 
 namespace imago::IMAGO_CUDA_NAMESPACE {
 namespace {
@@ -88,17 +90,17 @@ void launch_rows(const Gpu& gpu, Kernel eight, Kernel one, ConstTensorRef x, flo
 
 }  // namespace
 
-void upsample2x(const Gpu& gpu, ConstTensorRef x, float scale, TensorRef y) {
+void CudaBackend::upsample2x(ConstTensorRef x, float scale, TensorRef y) {
   dispatch_float(x.dtype, "upsample2x", [&](auto t) {
     using T = decltype(t);
-    launch_rows<T>(gpu, upsample_kernel<T, 8>, upsample_kernel<T, 1>, x, scale, y);
+    launch_rows<T>(gpu_, upsample_kernel<T, 8>, upsample_kernel<T, 1>, x, scale, y);
   });
 }
 
-void sum_pool2x(const Gpu& gpu, ConstTensorRef x, float scale, TensorRef y) {
+void CudaBackend::sum_pool2x(ConstTensorRef x, float scale, TensorRef y) {
   dispatch_float(x.dtype, "sum_pool2x", [&](auto t) {
     using T = decltype(t);
-    launch_rows<T>(gpu, sum_pool_kernel<T, 8>, sum_pool_kernel<T, 1>, x, scale, y);
+    launch_rows<T>(gpu_, sum_pool_kernel<T, 8>, sum_pool_kernel<T, 1>, x, scale, y);
   });
 }
 

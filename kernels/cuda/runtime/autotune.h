@@ -1,5 +1,5 @@
-// The autotuner: times an operation's candidates when it meets a shape for the first time, and remembers the
-// fastest.
+// The autotuner: times an operation's candidates when it meets a shape for the first time, and
+// remembers the fastest.
 //
 // In order: what this process has decided; the cache file of this GPU and build; the table that comes with
 // the program (autotune_table.h); the candidates' times; the rule. Nothing is timed where tuning is off,
@@ -27,30 +27,30 @@ inline int sources_there(const Concat& x) {
   return (x.a ? 1 : 0) + (x.b ? 2 : 0);
 }
 
+struct TuningSettings {
+  bool measures;                 // or off
+  std::filesystem::path folder;  // of the cache; empty: none is kept
+  std::vector<ShippedChoices> shipped = kShippedChoices;
+  /// Tests: this candidate of every list (the last, where there are fewer), with nothing measured.
+  std::optional<size_t> always = {};
+
+  /// What the environment says. Bad input where IMAGO_AUTOTUNE is neither on nor off. Unset, it means on for
+  /// a GPU and off in emulation, whose times say nothing.
+  static TuningSettings from_environment();
+};
+
 class Autotuner {
  public:
-  struct Settings {
-    bool measures;                 // or off
-    std::filesystem::path folder;  // of the cache; empty: none is kept
-    std::vector<ShippedChoices> shipped = kShippedChoices;
-    /// Tests: this candidate of every list (the last, where there are fewer), with nothing measured.
-    std::optional<size_t> always = {};
-
-    /// What the environment says. Bad input where IMAGO_AUTOTUNE is neither on nor off. Unset, it means on
-    /// for a GPU and off in emulation, whose times say nothing.
-    static Settings from_environment();
-  };
-
-  explicit Autotuner(Settings settings) : settings_(std::move(settings)) {}
+  explicit Autotuner(TuningSettings settings) : settings_(std::move(settings)) {}
 
   /// What is decided for a key already: one look-up.
   std::optional<Choice> recall(const ChoiceKey& key);
-  /// Decides. `run` does the operation in a given way, on the operands of the call in flight; it is called
-  /// many times.
+  /// Decides. `run` does the operation in a given way, on the operands of the call in flight; it is
+  /// called many times.
   Choice decide(const Gpu& gpu, const ChoiceKey& key, const Candidates& candidates,
                 const std::function<void(Choice)>& run);
-  /// Which candidate to take by their times, the rule's first: the fastest, if that gains more than noise
-  /// does.
+  /// Which candidate to take by their times, the rule's first: the fastest, if that gains more
+  /// than noise does.
   static size_t fastest(const std::vector<double>& times);
   /// Keys whose candidates were timed by this process.
   int measured() const { return measured_; }
@@ -63,7 +63,7 @@ class Autotuner {
   Choice measure(const Gpu& gpu, const std::string& key, const Candidates& candidates,
                  const std::function<void(Choice)>& run);
 
-  Settings settings_;
+  TuningSettings settings_;
   std::mutex mutex_;
   std::unordered_map<ChoiceKey, Choice, Hash> decided_;
   ChoiceCache cache_;

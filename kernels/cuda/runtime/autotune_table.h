@@ -1,5 +1,5 @@
-// Choices that come with the program, for GPUs on which somebody has measured: as if they had been read from
-// the cache.
+// Choices that come with the program, for GPUs on which somebody has measured: as if they had been read
+// from the cache.
 //
 // How to fill it: run the autotuner on that GPU (any training will do), and paste the cache file's lines
 // between R"( and )"; docs/cuda_autotuner.md says where it lies. `gpu` is what the file's name has between

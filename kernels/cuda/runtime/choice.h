@@ -2,7 +2,7 @@
 //
 // Where several kernels, or several cuts of the same work, compute one result, a launcher lists them as
 // candidates: the first is the rule's, which needs no measuring; autotune.h may find a faster one. All give
-// the same sums, in another order.
+// the same sums, in another order. The lists are in the families' *_tiling.h.
 #pragma once
 
 #include <algorithm>
@@ -48,5 +48,8 @@ class Candidates {
  private:
   std::vector<Choice> all_;
 };
+
+/// How many blocks a multiprocessor is given: the cuts that are tried.
+constexpr int kBlocksTried[] = {1, 2, 4};
 
 }  // namespace imago::tiling

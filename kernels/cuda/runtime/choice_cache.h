@@ -7,8 +7,8 @@
 #include <string>
 #include <unordered_map>
 
-#include "kernels/cuda/device/launch.h"
 #include "kernels/cuda/runtime/choice.h"
+#include "kernels/cuda/runtime/cuda_api.h"
 #include "kernels/dtype.h"
 
 namespace imago::IMAGO_CUDA_NAMESPACE {
@@ -19,7 +19,7 @@ using namespace tiling;
 enum class TunedOp : uint8_t { kConv2d, kConv2dDgrad, kConv2dWgrad, kGroupNorm, kGroupNormBackward };
 
 /// All that the time of an operation depends on: types, shapes, geometry, which operands there are and how
-/// they are aligned. The numbers' meanings are in choice_cache.cu.
+/// they are aligned. The numbers' meanings are in choice_cache.cpp.
 struct ChoiceKey {
   static constexpr size_t kMost = 17;
 

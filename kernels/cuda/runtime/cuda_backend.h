@@ -1,19 +1,24 @@
 // The GPU as a Backend: one device, one stream, our own kernels.
 #pragma once
 
+#include <functional>
+#include <memory>
+
 #include "kernels/backend.h"
-#include "kernels/cuda/runtime/autotune.h"
 #include "kernels/cuda/runtime/gpu.h"
-#include "kernels/cuda/runtime/transfer.h"
 
 namespace imago::IMAGO_CUDA_NAMESPACE {
 
-/// Every operation of kernels/backend.h in float32 and bfloat16, by the launchers of this folder. Operations
-/// return as soon as they are enqueued; download() and synchronize() wait.
+class PinnedBuffers;
+class StagedUpload;
+struct TuningSettings;
+
+/// Every operation of kernels/backend.h in float32 and bfloat16; each is defined in the folder of its family.
+/// Operations return as soon as they are enqueued; download() and synchronize() wait.
 class CudaBackend : public Backend {
  public:
-  explicit CudaBackend(int device = 0,
-                       const Autotuner::Settings& tuning = Autotuner::Settings::from_environment());
+  explicit CudaBackend(int device = 0);  // tuned as the environment says
+  CudaBackend(int device, const TuningSettings& tuning);
   ~CudaBackend() override;
 
   const Gpu& gpu() const { return gpu_; }
@@ -94,9 +99,10 @@ class CudaBackend : public Backend {
 
  private:
   bool recording_ = false;
-  StagedUpload staged_upload_;
-  Autotuner autotuner_;
-  std::shared_ptr<LandingBuffers> landing_buffers_ = std::make_shared<LandingBuffers>();
+  // By pointer: files of kernels need not see what these are.
+  std::unique_ptr<StagedUpload> staged_upload_;
+  std::shared_ptr<PinnedBuffers> pinned_buffers_;
+  std::unique_ptr<Autotuner> autotuner_;
 };
 
 }  // namespace imago::IMAGO_CUDA_NAMESPACE

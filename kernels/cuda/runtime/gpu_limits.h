@@ -1,9 +1,9 @@
-// What decides how work is cut into blocks: the GPU's size, and whether memory can be
-// read sixteen bytes at a time.
+// What decides how work is cut into blocks: the GPU's size, and whether memory can be read sixteen bytes
+// at a time.
 //
-// The headers of this folder are plain host C++: which kernel a shape takes, in which tiles and how
-// many of them. The launchers beside it and the cost model in bench/ both ask them, so that what is
-// predicted is what is launched.
+// The headers named *_tiling.h are plain host C++: which kernel a shape takes, in which tiles and how many of
+// them. The launchers beside them and the cost model both ask them, so that what is predicted is what is
+// launched.
 #pragma once
 
 #include <cstddef>

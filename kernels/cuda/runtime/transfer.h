@@ -6,7 +6,6 @@
 #include <mutex>
 #include <vector>
 
-#include "kernels/backend.h"
 #include "kernels/cuda/runtime/gpu.h"
 
 namespace imago::IMAGO_CUDA_NAMESPACE {
@@ -33,16 +32,16 @@ class StagedUpload {
   std::mutex mutex_;
 };
 
-/// Pinned host memory in which downloads land. A buffer is lent to one download and used again after it, so
+/// A pool of pinned host memory for downloads. A buffer is lent to one download and used again after it, so
 /// that the steady state of training allocates none.
-class LandingBuffers {
+class PinnedBuffers {
  public:
   struct Buffer {
     void* pinned = nullptr;
-    size_t capacity = 0;  // bytes
-    cudaEvent_t landed = nullptr;
+    size_t capacity = 0;           // bytes
+    cudaEvent_t copied = nullptr;  // the download has arrived
   };
-  ~LandingBuffers();
+  ~PinnedBuffers();
   Buffer take(size_t bytes);
   void give_back(const Buffer& buffer);
 
@@ -50,9 +49,5 @@ class LandingBuffers {
   std::vector<Buffer> free_;
   std::mutex mutex_;
 };
-
-/// Enqueues the copy; see Backend::download_later.
-std::unique_ptr<Download> start_download(std::shared_ptr<LandingBuffers> buffers, cudaStream_t stream,
-                                         const void* device, size_t bytes);
 
 }  // namespace imago::IMAGO_CUDA_NAMESPACE

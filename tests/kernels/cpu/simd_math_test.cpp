@@ -20,8 +20,8 @@ float vector_exp(float x) {
   return lanes[0];
 }
 
-// kernels/cpu/simd_math.h promises 2^-22.9 = 1.07 * 2^-23: one unit in the last place, and a little for r's
-// rounding.
+// kernels/cpu/simd_math.h promises 2^-22.9 = 1.07 * 2^-23: one unit in the last place, and a little
+// for r's rounding.
 TEST(CpuMath, ExpIsWithinItsBound) {
   double worst = 0;
   for (float x = cpu::kExpLowest; x < cpu::kExpHighest; x += 0.00031f) {

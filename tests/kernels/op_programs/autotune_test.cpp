@@ -12,7 +12,8 @@
 #include <iterator>
 #include <thread>
 
-#include "kernels/cuda/runtime/candidates.h"
+#include "kernels/cuda/convolution/conv2d_tiling.h"
+#include "kernels/cuda/norm/group_norm_tiling.h"
 
 namespace imago::cuda_on_cpu {
 namespace {
@@ -288,23 +289,23 @@ TEST(CandidateLists, OfGroupNormBeginWithTheRule) {
 TEST(AutotunerSettings, ComeFromTheEnvironment) {
   const std::string home = std::getenv("HOME") ? std::getenv("HOME") : "";
   unsetenv("IMAGO_AUTOTUNE");
-  EXPECT_FALSE(Autotuner::Settings::from_environment().measures) << "times in emulation say nothing";
+  EXPECT_FALSE(TuningSettings::from_environment().measures) << "times in emulation say nothing";
   setenv("IMAGO_AUTOTUNE", "on", 1);
   setenv("IMAGO_CACHE_DIR", "/somewhere", 1);
-  EXPECT_TRUE(Autotuner::Settings::from_environment().measures);
-  EXPECT_EQ(Autotuner::Settings::from_environment().folder, "/somewhere/");
+  EXPECT_TRUE(TuningSettings::from_environment().measures);
+  EXPECT_EQ(TuningSettings::from_environment().folder, "/somewhere/");
   unsetenv("IMAGO_CACHE_DIR");
   setenv("XDG_CACHE_HOME", "/xdg", 1);
-  EXPECT_EQ(Autotuner::Settings::from_environment().folder, "/xdg/imago");
+  EXPECT_EQ(TuningSettings::from_environment().folder, "/xdg/imago");
   unsetenv("XDG_CACHE_HOME");
   setenv("HOME", "/home/someone", 1);
-  EXPECT_EQ(Autotuner::Settings::from_environment().folder, "/home/someone/.cache/imago");
+  EXPECT_EQ(TuningSettings::from_environment().folder, "/home/someone/.cache/imago");
   setenv("HOME", home.c_str(), 1);
   setenv("IMAGO_AUTOTUNE", "off", 1);
-  EXPECT_FALSE(Autotuner::Settings::from_environment().measures);
+  EXPECT_FALSE(TuningSettings::from_environment().measures);
   setenv("IMAGO_AUTOTUNE", "fast", 1);
   try {
-    Autotuner::Settings::from_environment();
+    TuningSettings::from_environment();
     FAIL() << "IMAGO_AUTOTUNE=fast was accepted";
   } catch (const Error& error) {
     EXPECT_EQ(error.fault, Fault::kBadInput);

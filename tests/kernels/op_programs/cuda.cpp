@@ -9,7 +9,7 @@
 
 namespace imago::test {
 
-std::vector<BackendUnderTest> gpu_variants(const BackendUnderTest& entry);  // gpu_variants.cu
+std::vector<BackendUnderTest> gpu_variants(const BackendUnderTest& entry);  // gpu_variants.cpp
 
 static bool small_only = false;
 

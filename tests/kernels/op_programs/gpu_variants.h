@@ -1,9 +1,10 @@
-// One device as several GPUs, which choose differently among the kernels. Compiled for a
-// GPU and for the emulator.
+// One device as several GPUs, which choose differently among the kernels. Compiled for a GPU and
+// for the emulator.
 #pragma once
 
 #include <memory>
 
+#include "kernels/cuda/runtime/autotune.h"
 #include "kernels/cuda/runtime/cuda_backend.h"
 #include "tests/kernels/op_table/op_table.h"
 
@@ -26,7 +27,7 @@ class SmallGpu : public CudaBackend {
 /// A GPU with an autotuner.
 class TunedGpu : public CudaBackend {
  public:
-  TunedGpu(const std::string& name, const Autotuner::Settings& settings)
+  TunedGpu(const std::string& name, const TuningSettings& settings)
       : CudaBackend(0, settings), name_(str(CudaBackend::name(), "_", name)) {}
   const char* name() const override { return name_.c_str(); }
 
@@ -56,11 +57,10 @@ inline std::vector<test::BackendUnderTest> tuned_gpus(test::BackendUnderTest ent
   constexpr size_t kMostCandidates = 10;
   static std::vector<std::unique_ptr<TunedGpu>> gpus;
   if (gpus.empty()) {
-    gpus.push_back(
-        std::make_unique<TunedGpu>("measured", Autotuner::Settings{.measures = true, .folder = {}}));
+    gpus.push_back(std::make_unique<TunedGpu>("measured", TuningSettings{.measures = true, .folder = {}}));
     for (size_t i = 1; i < kMostCandidates; ++i)  // the first is the rule's
       gpus.push_back(std::make_unique<TunedGpu>(
-          str("candidate_", i), Autotuner::Settings{.measures = false, .folder = {}, .always = i}));
+          str("candidate_", i), TuningSettings{.measures = false, .folder = {}, .always = i}));
   }
   entry.small_only = true;
   entry.ops = {"conv2d", "conv2d_dgrad", "conv2d_wgrad", "group_norm", "group_norm_backward"};

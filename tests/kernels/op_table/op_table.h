@@ -73,13 +73,12 @@ struct SoFar {
   }
 };
 
+// By family; each in its file in rows/.
 std::vector<OpRow> memory_rows();
-std::vector<OpRow> elementwise_rows();
-std::vector<OpRow> conv2d_rows();
-std::vector<OpRow> group_norm_rows();
+std::vector<OpRow> convolution_rows();
 std::vector<OpRow> attention_rows();
-std::vector<OpRow> resample_rows();
-std::vector<OpRow> embedding_rows();
+std::vector<OpRow> norm_rows();
+std::vector<OpRow> pointwise_rows();
 std::vector<OpRow> loss_rows();
 std::vector<OpRow> diffusion_rows();
 std::vector<OpRow> optimizer_rows();

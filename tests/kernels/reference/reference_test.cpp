@@ -58,8 +58,8 @@ TEST(Reference, ConvolutionOfTwoSourcesWithEverythingAdded) {
 }
 
 TEST(Reference, GroupNorm) {
-  // Two pixels of four channels in two groups: (1,3 | 5,7) is normalised as (1,3,5,7) taken by channels 0 and
-  // 1.
+  // Two pixels of four channels in two groups: (1,3 | 5,7) is normalised as (1,3,5,7) taken by channels
+  // 0 and 1.
   Numbers x = {1, 3, 10, 10, 5, 7, 10, 10}, gamma = {1, 2, 3, 4}, beta = {0, 1, 5, 6}, y(8), statistics(4);
   reference.group_norm({ref(x, {1, 2, 4})}, ref(gamma, {4}), ref(beta, {4}), {}, {2, 0, Activation::kNone},
                        ref(y, {1, 2, 4}), ref(statistics, {1, 2, 2}), workspace);

@@ -56,8 +56,8 @@ TEST(CostModel, ConvolutionAt32x32ByHand) {
   EXPECT_NEAR(t.utilisation, (l.start_cycles + 512 * tile / 132) / (l.start_cycles + 4 * tile), 1e-12);
 }
 
-// At 4x4 there are 16 boxes of 128 pixels and two tiles of channels: 32 blocks, too few.
-// 64x64 tiles instead: 32 x 4.
+// At 4x4 there are 16 boxes of 128 pixels and two tiles of channels: 32 blocks, too few. 64x64 tiles instead:
+// 32 x 4.
 TEST(CostModel, ConvolutionAt4x4TakesTheSmallTile) {
   const std::vector<Launch> launches = launches_of(h100(), conv3x3("conv2d", 128, 4, 256, 256));
   ASSERT_EQ(launches.size(), 1u);
@@ -77,8 +77,8 @@ TEST(CostModel, WgradInParts) {
 }
 
 // dbias costs no launch: four of the six tiles of columns read every fourth box of dy once more from
-// shared memory, 128 pixels of 128 channels, 47 boxes a part. It is K more elements, in a 577th
-// block of the second launch.
+// shared memory, 128 pixels of 128 channels, 47 boxes a part. It is K more elements, in a 577th block of
+// the second launch.
 TEST(CostModel, BiasGradientComesOutOfWgrad) {
   RecordedOperation o = conv3x3("conv2d_wgrad", 128, 32, 128, 128);
   const std::vector<Launch> without = launches_of(h100(), o);
@@ -160,12 +160,12 @@ TEST_F(Cifar10Step, ConvolutionsByResolutionOfTheirOutput) {
 // what the gradients are added to.
 TEST_F(Cifar10Step, GroupNormMovesEveryActivationTwice) {
   int layers = 0;
-  double in = 0, floor = 0, floor_backward = 0, so_far = 0;
+  double in = 0, lower = 0, lower_backward = 0, so_far = 0;
   for (const OperationCost& c : costs()) {
     const std::string name = c.recorded.operation.name;
     for (const LaunchCost& l : c.launches) {
-      floor += name == "group_norm" ? l.time.floor : 0;
-      floor_backward += name == "group_norm_backward" ? l.time.floor : 0;
+      lower += name == "group_norm" ? l.time.lower_bound : 0;
+      lower_backward += name == "group_norm_backward" ? l.time.lower_bound : 0;
     }
     if (name == "group_norm_backward") so_far += bytes_of(c.recorded.operation.so_far);
     if (name != "group_norm") continue;
@@ -174,8 +174,8 @@ TEST_F(Cifar10Step, GroupNormMovesEveryActivationTwice) {
   }
   EXPECT_EQ(layers, 51);
   EXPECT_LT(relative_error(in, 0.86e9), 0.01);
-  EXPECT_LT(relative_error(floor, 0.57e-3), 0.02);
-  EXPECT_LT(relative_error(floor_backward - so_far / h100().memory_bandwidth, 0.86e-3), 0.02);
+  EXPECT_LT(relative_error(lower, 0.57e-3), 0.02);
+  EXPECT_LT(relative_error(lower_backward - so_far / h100().memory_bandwidth, 0.86e-3), 0.02);
 }
 
 // What several layers read, and what skip connections and residuals carry, is summed by dgrad and
@@ -196,8 +196,9 @@ TEST_F(Cifar10Step, EveryTimeIsExplainedAndAboveItsFloor) {
   for (const OperationCost& c : costs()) {
     ASSERT_FALSE(c.launches.empty()) << c.recorded.operation.name;
     for (const auto& [l, t] : c.launches) {
-      for (double part : {t.floor, t.padding, t.operands, t.latency, t.tail, t.passes}) EXPECT_GE(part, 0);
-      EXPECT_GE(t.total(), t.floor + h100().launch) << l.name;
+      for (double part : {t.lower_bound, t.padding, t.operands, t.latency, t.tail, t.passes})
+        EXPECT_GE(part, 0);
+      EXPECT_GE(t.total(), t.lower_bound + h100().launch) << l.name;
       EXPECT_GT(t.utilisation, 0) << l.name;
       EXPECT_LE(t.utilisation, 1 + 1e-12) << l.name;
       EXPECT_GE(t.total() * h100().memory_bandwidth, l.memory_bytes) << l.name;

@@ -40,8 +40,8 @@ PtxCase sizes_case() {
           }};
 }
 
-/// A ring of three stages over ten chunks: sums up everything in order, so that a chunk read
-/// too early or too late shows.
+/// A ring of three stages over ten chunks: sums up everything in order, so that a chunk read too early or
+/// too late shows.
 constexpr uint32_t kChunks = 10, kStages = 3;
 __global__ void copy_async_ring(const uint32_t* in, uint32_t* out) {  // in [kChunks][64 * 4], out [64]
   IMAGO_SHARED(uint4, ring, [kStages][64]);

@@ -1,8 +1,8 @@
-// Kernels with one bug each, and the same kernels without it. A program of its own, so that
-// each run can end as badly as
-// it should:   planted_bugs NAME [fixed]
-// Exit 0: results are right. Exit 3: results are wrong ("wrong result"). Anything else: the
-// emulator or a sanitizer spoke.
+// Kernels with one bug each, and the same kernels without it. A program of its own, so that each run can end
+// as badly as it should:
+//   planted_bugs NAME [fixed]
+// Exit 0: results are right. Exit 3: results are wrong ("wrong result"). Anything else: the emulator or
+// a sanitizer spoke.
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -252,13 +252,13 @@ __global__ void add_one(float* x) {
 
 bool run_streams(bool bug) {  // a copy to pinned memory that nobody waits for
   float* host = nullptr;
-  cuda_check(cudaMallocHost(&host, 512), "pinned memory");
+  checked(cudaMallocHost(&host, 512), "pinned memory");
   DeviceArray<float> x(std::vector<float>(128, 1.0f));
   cudaStream_t s;
-  cuda_check(cudaStreamCreateWithFlags(&s, cudaStreamNonBlocking), "a stream");
+  checked(cudaStreamCreateWithFlags(&s, cudaStreamNonBlocking), "a stream");
   launch(add_one, {.grid = 1, .block = 128, .stream = s}, x.get());
-  cuda_check(cudaMemcpyAsync(host, x.get(), 512, cudaMemcpyDeviceToHost, s), "a copy");
-  if (!bug) cuda_check(cudaStreamSynchronize(s), "waiting");
+  checked(cudaMemcpyAsync(host, x.get(), 512, cudaMemcpyDeviceToHost, s), "a copy");
+  if (!bug) checked(cudaStreamSynchronize(s), "waiting");
   return host[5] == 2.0f;
 }
 
@@ -266,14 +266,14 @@ bool run_events(bool bug) {  // a second stream that does not wait for the first
   DeviceArray<float> x(std::vector<float>(128, 1.0f));
   cudaStream_t s, t;
   cudaEvent_t written;
-  cuda_check(cudaStreamCreateWithFlags(&s, cudaStreamNonBlocking), "a stream");
-  cuda_check(cudaStreamCreateWithFlags(&t, cudaStreamNonBlocking), "a stream");
-  cuda_check(cudaEventCreateWithFlags(&written, cudaEventDisableTiming), "an event");
+  checked(cudaStreamCreateWithFlags(&s, cudaStreamNonBlocking), "a stream");
+  checked(cudaStreamCreateWithFlags(&t, cudaStreamNonBlocking), "a stream");
+  checked(cudaEventCreateWithFlags(&written, cudaEventDisableTiming), "an event");
   launch(add_one, {.grid = 1, .block = 128, .stream = s}, x.get());
-  cuda_check(cudaEventRecord(written, s), "recording");
-  if (!bug) cuda_check(cudaStreamWaitEvent(t, written), "waiting");
+  checked(cudaEventRecord(written, s), "recording");
+  if (!bug) checked(cudaStreamWaitEvent(t, written), "waiting");
   float host = 0;
-  cuda_check(cudaMemcpyAsync(&host, x.get(), 4, cudaMemcpyDeviceToHost, t), "a copy");
+  checked(cudaMemcpyAsync(&host, x.get(), 4, cudaMemcpyDeviceToHost, t), "a copy");
   return host == 2.0f;
 }
 

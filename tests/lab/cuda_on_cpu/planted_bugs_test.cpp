@@ -7,6 +7,7 @@
 #include <regex>
 #include <string>
 
+namespace imago {
 namespace {
 
 struct Planted {
@@ -16,8 +17,8 @@ struct Planted {
   bool every_seed = true;  // false: only some schedules expose it
 };
 
-// "wrong result": nobody said a word, but NaN or stale data reached the output, as it would
-// reach a test of the kernel.
+// "wrong result": nobody said a word, but NaN or stale data reached the output, as it would reach a test
+// of the kernel.
 const Planted kBugs[] = {
     {"missing_barrier", "", "wrong result"},
     {"missing_barrier", "_tsan",
@@ -103,8 +104,8 @@ INSTANTIATE_TEST_SUITE_P(All, PlantedBug, testing::ValuesIn(kBugs), [](const aut
          std::to_string(info.index);
 });
 
-// No sanitizer may take a correct kernel for a wrong one: the pipelines with TMA, mbarrier
-// and wgmma are the hard ones.
+// No sanitizer may take a correct kernel for a wrong one: the pipelines with TMA, mbarrier and wgmma are
+// the hard ones.
 TEST(Sanitizers, AcceptCorrectPipelines) {
   for (const char* program : {"_asan", "_tsan"})
     for (const char* kernel : {"early_release", "wait_off_by_one", "missing_proxy_fence_store",
@@ -117,3 +118,4 @@ TEST(Sanitizers, AcceptCorrectPipelines) {
 }
 
 }  // namespace
+}  // namespace imago

@@ -42,19 +42,19 @@ template <class T>
 class DeviceArray {
  public:
   explicit DeviceArray(size_t n) : n_(n) {
-    cuda_check(cudaMalloc(&p_, n * sizeof(T)), "allocating a test's operand");
+    checked(cudaMalloc(&p_, n * sizeof(T)), "allocating a test's operand");
   }
   explicit DeviceArray(const std::vector<T>& values) : DeviceArray(values.size()) {
-    cuda_check(cudaMemcpy(p_, values.data(), n_ * sizeof(T), cudaMemcpyHostToDevice),
-               "uploading a test's operand");
+    checked(cudaMemcpy(p_, values.data(), n_ * sizeof(T), cudaMemcpyHostToDevice),
+            "uploading a test's operand");
   }
   ~DeviceArray() { cudaFree(p_); }
   DeviceArray(const DeviceArray&) = delete;
   T* get() const { return p_; }
   std::vector<T> download() const {
     std::vector<T> values(n_);
-    cuda_check(cudaMemcpy(values.data(), p_, n_ * sizeof(T), cudaMemcpyDeviceToHost),
-               "downloading a test's result");
+    checked(cudaMemcpy(values.data(), p_, n_ * sizeof(T), cudaMemcpyDeviceToHost),
+            "downloading a test's result");
     return values;
   }
 

@@ -1,6 +1,6 @@
-// ptx_conformance: every wrapper of ptx.h on a GPU against its host body on the emulator, bit
-// by bit (or within the ulps that the instruction is specified to). Exit 0: all agree; 1: some
-// do not; 3: there is no GPU.
+// ptx_conformance: every wrapper of ptx.h on a GPU against its host body on the emulator, bit by bit
+// (or within the ulps that the instruction is specified to). Exit 0: all agree; 1: some do not; 3:
+// there is no GPU.
 #include "tests/lab/cuda_on_cpu/ptx_conformance.h"
 
 #include <cstdio>

@@ -9,10 +9,10 @@ namespace imago::IMAGO_CUDA_NAMESPACE {
 int ptx_capability() {
   int devices = 0, major = 0, minor = 0;
   if (cudaGetDeviceCount(&devices) != cudaSuccess || devices == 0) return 0;
-  cuda_check(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, 0),
-             "asking for the compute capability");
-  cuda_check(cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, 0),
-             "asking for the compute capability");
+  checked(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, 0),
+          "asking for the compute capability");
+  checked(cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, 0),
+          "asking for the compute capability");
   return 10 * major + minor;
 }
 #endif

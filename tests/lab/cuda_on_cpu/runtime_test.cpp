@@ -181,6 +181,44 @@ TEST(Graphs, AStreamThatDoesNotComeBackIsAnError) {
   OK(cudaDeviceSynchronize());  // nothing is left capturing
 }
 
+/// A graph of one launch of `append` with so much dynamic shared memory, captured on `stream`.
+cudaGraphExec_t capture_append(cudaStream_t stream, float* log, size_t shared_bytes) {
+  cudaGraph_t graph;
+  cudaGraphExec_t exec;
+  checked(cudaStreamBeginCapture(stream, cudaStreamCaptureModeGlobal), "beginning a capture");
+  launch(append, {.shared_bytes = shared_bytes, .stream = stream}, log, 1.0f);
+  checked(cudaStreamEndCapture(stream, &graph), "ending a capture");
+  checked(cudaGraphInstantiate(&exec, graph), "instantiating a graph");
+  checked(cudaGraphDestroy(graph), "destroying a graph");
+  return exec;
+}
+
+TEST(Graphs, KeepTheirSharedMemoryWhenALaterLaunchNeedsLess) {
+  Streams s;
+  DeviceArray<float> log(std::vector<float>{0});
+  const cudaGraphExec_t exec = capture_append(s.a, log.get(), 96 * 1024);
+  launch(append, {.shared_bytes = 64 * 1024, .stream = s.a}, log.get(), 2.0f);
+  OK(cudaGraphLaunch(exec, s.a));
+  OK(cudaStreamSynchronize(s.a));
+  EXPECT_EQ(log.download()[0], 21);
+  OK(cudaGraphExecDestroy(exec));
+}
+
+TEST(Graphs, AreRefusedOnceAKernelMayHaveLessSharedMemoryThanANodeNeeds) {
+  Streams s;
+  DeviceArray<float> log(std::vector<float>{0});
+  constexpr int kBytes = 128 * 1024;
+  const cudaGraphExec_t exec = capture_append(s.a, log.get(), kBytes);
+  OK(cudaFuncSetAttribute(append, cudaFuncAttributeMaxDynamicSharedMemorySize, kBytes - 1));
+  EXPECT_EQ(cudaGraphLaunch(exec, s.a), cudaErrorInvalidValue);
+  cudaGetLastError();
+  OK(cudaFuncSetAttribute(append, cudaFuncAttributeMaxDynamicSharedMemorySize, 227 * 1024));
+  OK(cudaGraphLaunch(exec, s.a));
+  OK(cudaStreamSynchronize(s.a));
+  EXPECT_EQ(log.download()[0], 1);
+  OK(cudaGraphExecDestroy(exec));
+}
+
 TEST(Launches, RefuseWhatTheDriverRefuses) {
   DeviceArray<float> log(1);
   EXPECT_THROW(launch(append, {.grid = 0}, log.get(), 1.0f), Error);

@@ -34,8 +34,8 @@ struct Box {
   }
 };
 
-/// Where byte i of a box goes: in rows of one swizzle span, 16-byte chunks are exchanged in a
-/// pattern of 8 x 128 bytes.
+/// Where byte i of a box goes: in rows of one swizzle span, 16-byte chunks are exchanged in a pattern of 8
+/// x 128 bytes.
 int swizzled_byte(int i, TensorMapSwizzle swizzle) {
   const int span = 16 << static_cast<int>(swizzle);
   if (swizzle == TensorMapSwizzle::kNone) return i;
@@ -44,8 +44,8 @@ int swizzled_byte(int i, TensorMapSwizzle swizzle) {
   return row * span + (chunk ^ (rows_of_128 % 8 % chunks)) * 16 + i % 16;
 }
 
-/// Calls f(byte in the box, index of the element or -1 outside of the tensor) for the
-/// first byte of each element.
+/// Calls f(byte in the box, index of the element or -1 outside of the tensor) for the first byte
+/// of each element.
 template <class F>
 void for_each_element(const Box& b, F f) {
   const int n = b.bytes() / b.element_bytes;

@@ -1,5 +1,5 @@
-// The report of bank conflicts and uncoalesced accesses, line by line, against what a
-// pencil says about traced.cu.
+// The report of bank conflicts and uncoalesced accesses, line by line, against what a pencil
+// says about traced.cu.
 #include <gtest/gtest.h>
 
 #include <array>
@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+namespace imago {
 namespace {
 
 /// The line of traced.cu that contains `text`.
@@ -63,3 +64,4 @@ TEST(Trace, CountsPassesAndSectors) {
 }
 
 }  // namespace
+}  // namespace imago

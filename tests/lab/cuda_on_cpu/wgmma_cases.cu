@@ -7,8 +7,8 @@ namespace {
 constexpr int kM = 64, kK = 64;  // four instructions along K
 enum Major { kKMajor = 0, kMnMajor = 1 };
 
-/// Byte of element (mn, k) in rows of 128 swizzled bytes: one row an mn (K-major), or
-/// one row a k for every 64 mn.
+/// Byte of element (mn, k) in rows of 128 swizzled bytes: one row an mn (K-major), or one row a k for
+/// every 64 mn.
 [[maybe_unused]] __device__ int operand_byte(int mn, int k, int major) {
   if (major == kKMajor) return mn * 128 + ((k / 8) ^ (mn % 8)) * 16 + k % 8 * 2;
   return mn / 64 * (kK * 128) + k * 128 + ((mn % 64 / 8) ^ (k % 8)) * 16 + mn % 8 * 2;
@@ -25,8 +25,8 @@ enum Major { kKMajor = 0, kMnMajor = 1 };
   return ptx::wgmma_advance(d, static_cast<uint32_t>(kk * (major == kKMajor ? 32 : 2048)));
 }
 
-/// d [64, N] = a [64, kK] b [N, kK]^T + (add ? d : 0). Row 16 w + l/4 + 8 q, column 8 j + 2 (l%4) +
-/// h in register 4j + 2q + h.
+/// d [64, N] = a [64, kK] b [N, kK]^T + (add ? d : 0). Row 16 w + l/4 + 8 q, column 8 j + 2 (l%4) + h in
+/// register 4j + 2q + h.
 template <int kN, int kMajorA, int kMajorB, bool kRegisterA>
 __global__ void __launch_bounds__(128)
     product(const __nv_bfloat16* a, const __nv_bfloat16* b, float* d, int add) {

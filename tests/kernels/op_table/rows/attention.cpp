@@ -36,8 +36,8 @@ const std::vector<Heads> kHeads = {
 };
 
 // A score scale q.k is a sum of D unit products, error 4 u D scale; it lies within 5 sharpness, whose
-// rounding and whose exponential cost a relative 2 * 5 u sharpness and some 8 u more. So P has the relative
-// error:
+// rounding and whose exponential cost a relative 2 * 5 u sharpness and some 8 u more. So the relative error
+// of P is:
 double p_error(const Heads& z) {
   return kU * (4 * z.sharpness * std::sqrt(static_cast<double>(z.d)) + 2 * kLargest * z.sharpness + 8);
 }

@@ -51,10 +51,10 @@ const Conv2dGeometry kNone{1, 0, 0, 0, 0}, kSame3 = Conv2dGeometry::same(3);
 const Conv2dGeometry kDown{2, 0, 0, 1, 1};  // the U-Net's asymmetric downsampling
 const Conv2dGeometry kDownSymmetric{2, 1, 1, 1, 1};
 
-// "Long": every ring of stages goes around at least twice. Four stages of 32 terms (bfloat16) or 16
-// in the implicit GEMM. On Hopper, forward and dgrad have up to four stages of pixels, each 64
-// channels of one tap (with a halo, three stages of a column of taps), and eight of filters; wgrad
-// six stages of 64 or 128 pixels.
+// "Long": every ring of stages goes around at least twice. Four stages of 32 terms (bfloat16) or 16 in
+// the implicit GEMM. On Hopper, forward and dgrad have up to four stages of pixels, each 64 channels of
+// one tap (with a halo, three stages of a column of taps), and eight of filters; wgrad six stages of 64
+// or 128 pixels.
 const std::vector<Conv>& convolutions() {
   static const std::vector<Conv> all = {
       {"plain", 2, 8, 8, 32, 0, 48, 3, 3, kSame3},
@@ -248,7 +248,7 @@ OpRow per_image_bias_grad_row() {
 
 }  // namespace
 
-std::vector<OpRow> conv2d_rows() {
+std::vector<OpRow> convolution_rows() {
   return {conv2d_row(), conv2d_dgrad_row(), conv2d_wgrad_row(), per_image_bias_grad_row()};
 }
 

@@ -26,8 +26,7 @@ OpRow normal_row() {
   return row;
 }
 
-// Two products and a sum, of coefficients up to 1 with images and noise up to kLargest + 2; a byte's
-// scaling.
+// Two products and a sum, of coefficients up to 1 with images and noise up to kLargest + 2; a byte's scaling.
 OpRow q_sample_row() {
   OpRow row{.op = "q_sample"};
   for (const Shape& shape : kBatches) {
@@ -93,8 +92,8 @@ OpRow mse_loss_backward_row() {
   return row;
 }
 
-// x0: two products and a sum; y: four products and three sums. All numbers at most kLargest, coefficients at
-// most 2.
+// x0: two products and a sum; y: four products and three sums. All numbers at most kLargest, coefficients
+// at most 2.
 OpRow sampler_step_row() {
   OpRow row{.op = "sampler_step"};
   struct Setting {

@@ -136,8 +136,8 @@ struct BackwardTolerances {
     largest_dx = rstd * gain * kLargest;
     const double pixels = z.pixels_a_image(), all = pixels * static_cast<double>(z.n());
     dx = {.absolute = rstd * gain * (dh_error + kLargest * xhat_error + 4 * kU * kLargest)};
-    // Sums of terms dh (1 + scale) xhat: rounding of the sum, and the terms' own errors, which are
-    // independent.
+    // Sums of terms dh (1 + scale) xhat: rounding of the sum, and the terms' own errors,
+    // which are independent.
     const double factor = z.scale_shift ? std::sqrt(2) : 1;  // deviation of 1 + scale
     const auto sum = [&](double length, double term, double error) {
       return sum_of(length, term) + Tolerance{.absolute = error * std::sqrt(length) + 2 * kU * kLargest};
@@ -183,7 +183,7 @@ OpRow group_norm_backward_row() {
 
 }  // namespace
 
-std::vector<OpRow> group_norm_rows() {
+std::vector<OpRow> norm_rows() {
   return {group_norm_row(), group_norm_backward_row()};
 }
 

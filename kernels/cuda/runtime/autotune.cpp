@@ -11,17 +11,10 @@ namespace {
 
 namespace fs = std::filesystem;
 
-#ifdef __CUDACC__
-constexpr bool kOnByDefault = true;
 std::string build_id() {  // other compilers make other code of the same kernels
-  return str(kBuildId, ".", __CUDACC_VER_MAJOR__, ".", __CUDACC_VER_MINOR__);
+  if (kEmulated) return kBuildId;
+  return str(kBuildId, ".", CUDART_VERSION / 1000, ".", CUDART_VERSION % 1000 / 10);
 }
-#else
-constexpr bool kOnByDefault = false;
-std::string build_id() {
-  return kBuildId;
-}
-#endif
 
 std::string environment(const char* name) {
   const char* value = std::getenv(name);
@@ -115,11 +108,11 @@ std::vector<double> median_times(cudaStream_t stream, const Candidates& candidat
 
 }  // namespace
 
-Autotuner::Settings Autotuner::Settings::from_environment() {
+TuningSettings TuningSettings::from_environment() {
   const std::string value = environment("IMAGO_AUTOTUNE");
   if (!value.empty() && value != "on" && value != "off")
     bad_input("IMAGO_AUTOTUNE=", value, ": on or off expected");
-  return {.measures = value.empty() ? kOnByDefault : value == "on", .folder = cache_folder()};
+  return {.measures = value.empty() ? !kEmulated : value == "on", .folder = cache_folder()};
 }
 
 std::optional<Choice> Autotuner::recall(const ChoiceKey& key) {

@@ -1,16 +1,18 @@
-// The part of the CUDA runtime API that the project uses, over the emulator. Semantics
-// and error codes are CUDA's.
+// The emulator's <cuda_runtime_api.h>: the part of the CUDA runtime API that the project uses. Semantics and
+// error codes are CUDA's.
 //
 // Work on streams is as late as CUDA allows: it runs when somebody waits for it, so a missing synchronization
 // reads stale data instead of passing by luck. (IMAGO_EMU_STREAMS=eager runs everything at once.)
 #pragma once
 
 #include <cstddef>
-#include <functional>
-#include <type_traits>
 
-#include "lab/cuda_on_cpu/source_line.h"
+#include "kernels/cuda/source_line.h"
 #include "lab/cuda_on_cpu/vector_types.h"
+
+/// Code that is compiled against this header runs in emulation.
+#define IMAGO_CUDA_ON_CPU 1
+#define CUDART_VERSION 13000
 
 namespace imago::cuda_on_cpu {
 
@@ -87,6 +89,17 @@ struct cudaKernelNodeParams {
   void **kernelParams, **extra;  // null: the arguments lie in the node's closure
 };
 constexpr cudaStream_t cudaStreamLegacy = nullptr;
+struct cudaLaunchConfig_t {
+  dim3 gridDim, blockDim;
+  size_t dynamicSmemBytes;
+  cudaStream_t stream;
+  SourceLine where;  // the emulator's own: the line that reports name
+};
+constexpr unsigned long long cudaEnableDefault = 0;
+enum cudaDriverEntryPointQueryResult {
+  cudaDriverEntryPointSuccess = 0,
+  cudaDriverEntryPointSymbolNotFound = 1
+};
 
 // ---- errors, devices ----
 cudaError_t cudaGetLastError();
@@ -101,6 +114,10 @@ cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int dev
 cudaError_t cudaDriverGetVersion(int* version);
 cudaError_t cudaRuntimeGetVersion(int* version);
 cudaError_t cudaDeviceSynchronize();
+/// Knows cuTensorMapEncodeTiled.
+cudaError_t cudaGetDriverEntryPointByVersion(const char* symbol, void** function, unsigned version,
+                                             unsigned long long flags,
+                                             cudaDriverEntryPointQueryResult* found = nullptr);
 
 // ---- memory ----
 namespace emu {
@@ -188,24 +205,4 @@ cudaError_t cudaOccupancyMaxActiveBlocksPerMultiprocessor(int* blocks, F*, int t
                                                           size_t dynamic_shared) {
   return emu::occupancy(blocks, threads, dynamic_shared);
 }
-namespace emu {
-/// Checks the configuration as the driver does and enqueues the launch.
-cudaError_t enqueue_launch(const void* kernel, dim3 grid, dim3 block, size_t shared_bytes,
-                           cudaStream_t stream, std::function<void()> body, SourceLine where);
-struct LaunchRequest {
-  const void* kernel;
-  dim3 grid, block;
-  size_t shared_bytes;
-};
-/// From now on launches are shown to `observer` instead of being run, until it is null:
-/// what operations would launch.
-void observe_launches(std::function<void(const LaunchRequest&)> observer);
-/// A pointer among a kernel's arguments must not point to ordinary host memory: a GPU would fault on it.
-void check_argument(const void* p, SourceLine where);
-template <class T>
-void check_argument(const T& value, SourceLine where) {
-  if constexpr (std::is_pointer_v<T>) check_argument(static_cast<const void*>(value), where);
-}
-}  // namespace emu
-
 }  // namespace imago::cuda_on_cpu

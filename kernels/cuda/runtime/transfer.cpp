@@ -1,9 +1,11 @@
-// Copies between host and device; see transfer.h.
+// Copies between host and device: the classes of transfer.h, and the backend's methods made of them.
 #include "kernels/cuda/runtime/transfer.h"
 
 #include <algorithm>
 #include <cstring>
 #include <utility>
+
+#include "kernels/cuda/runtime/cuda_backend.h"
 
 namespace imago::IMAGO_CUDA_NAMESPACE {
 
@@ -43,16 +45,21 @@ void StagedUpload::operator()(cudaStream_t stream, void* device, const void* hos
   }
 }
 
+void CudaBackend::upload(void* device, const void* host, size_t bytes) {
+  check(!recording_, "cuda: an upload while operations are being recorded");
+  (*staged_upload_)(gpu_.stream, device, host, bytes);
+}
+
 // ---- To the host ----
 
-LandingBuffers::~LandingBuffers() {
+PinnedBuffers::~PinnedBuffers() {
   for (Buffer& b : free_) {
-    cudaEventDestroy(b.landed);
+    cudaEventDestroy(b.copied);
     cudaFreeHost(b.pinned);
   }
 }
 
-LandingBuffers::Buffer LandingBuffers::take(size_t bytes) {
+PinnedBuffers::Buffer PinnedBuffers::take(size_t bytes) {
   const std::lock_guard lock(mutex_);
   const auto fits =
       std::find_if(free_.begin(), free_.end(), [&](const Buffer& b) { return b.capacity >= bytes; });
@@ -63,11 +70,11 @@ LandingBuffers::Buffer LandingBuffers::take(size_t bytes) {
   }
   Buffer b{nullptr, bytes, nullptr};
   IMAGO_CUDA(cudaMallocHost(&b.pinned, bytes));
-  IMAGO_CUDA(cudaEventCreateWithFlags(&b.landed, cudaEventDisableTiming));
+  IMAGO_CUDA(cudaEventCreateWithFlags(&b.copied, cudaEventDisableTiming));
   return b;
 }
 
-void LandingBuffers::give_back(const Buffer& buffer) {
+void PinnedBuffers::give_back(const Buffer& buffer) {
   const std::lock_guard lock(mutex_);
   free_.push_back(buffer);
 }
@@ -76,18 +83,18 @@ namespace {
 
 class StreamDownload final : public Download {
  public:
-  StreamDownload(std::shared_ptr<LandingBuffers> buffers, cudaStream_t stream, const void* device,
+  StreamDownload(std::shared_ptr<PinnedBuffers> buffers, cudaStream_t stream, const void* device,
                  size_t bytes)
       : buffers_(std::move(buffers)), buffer_(buffers_->take(bytes)) {
     IMAGO_CUDA(cudaMemcpyAsync(buffer_.pinned, device, bytes, cudaMemcpyDeviceToHost, stream));
-    IMAGO_CUDA(cudaEventRecord(buffer_.landed, stream));
+    IMAGO_CUDA(cudaEventRecord(buffer_.copied, stream));
   }
   ~StreamDownload() override {
-    cudaEventSynchronize(buffer_.landed);  // nobody else gets the buffer before the copy is over
+    cudaEventSynchronize(buffer_.copied);  // nobody else gets the buffer before the copy is over
     buffers_->give_back(buffer_);
   }
   bool arrived() override {
-    const cudaError_t state = cudaEventQuery(buffer_.landed);
+    const cudaError_t state = cudaEventQuery(buffer_.copied);
     if (state == cudaErrorNotReady) {
       cudaGetLastError();  // or the next launch would be blamed for it
       return false;
@@ -96,20 +103,25 @@ class StreamDownload final : public Download {
     return true;
   }
   const void* wait() override {
-    IMAGO_CUDA(cudaEventSynchronize(buffer_.landed));
+    IMAGO_CUDA(cudaEventSynchronize(buffer_.copied));
     return buffer_.pinned;
   }
 
  private:
-  std::shared_ptr<LandingBuffers> buffers_;
-  LandingBuffers::Buffer buffer_;
+  std::shared_ptr<PinnedBuffers> buffers_;
+  PinnedBuffers::Buffer buffer_;
 };
 
 }  // namespace
 
-std::unique_ptr<Download> start_download(std::shared_ptr<LandingBuffers> buffers, cudaStream_t stream,
-                                         const void* device, size_t bytes) {
-  return std::make_unique<StreamDownload>(std::move(buffers), stream, device, bytes);
+void CudaBackend::download(void* host, const void* device, size_t bytes) {
+  check(!recording_, "cuda: a download while operations are being recorded");
+  if (bytes) IMAGO_CUDA(cudaMemcpyAsync(host, device, bytes, cudaMemcpyDeviceToHost, gpu_.stream));
+  synchronize();
+}
+
+std::unique_ptr<Download> CudaBackend::download_later(const void* device, size_t bytes) {
+  return std::make_unique<StreamDownload>(pinned_buffers_, gpu_.stream, device, bytes);
 }
 
 }  // namespace imago::IMAGO_CUDA_NAMESPACE
