@@ -128,7 +128,7 @@ Tensor empty_like(const Tensor& x) {
 
 Tensor zeros(const Shape& shape, DType dtype, Device device) {
   Tensor t = empty(shape, dtype, device);
-  backend_of(device).fill(t, 0);
+  fill(t, 0);
   return t;
 }
 
@@ -167,6 +167,12 @@ Tensor from_doubles(const std::vector<double>& host, const Shape& shape, DType d
 
 void upload(const void* host, const Tensor& x) {
   backend_of(x).upload(x.data(), host, x.ref().bytes());
+}
+void fill(const Tensor& y, double value) {
+  backend_of(y).fill(y, value);
+}
+void copy(const Tensor& from, const Tensor& to) {
+  backend_of(from).copy(from, to);
 }
 void to_host(const Tensor& x, void* host) {
   backend_of(x).download(host, x.data(), x.ref().bytes());

@@ -38,7 +38,8 @@ class Tensor {
   operator TensorRef() const { return ref(); }
   operator ConstTensorRef() const { return ref(); }
 
-  /// The same elements under another shape of equal size; not differentiable (see ops/shape.h: reshape).
+  /// The same elements under another shape of equal size; not differentiable (engine/ops/elementwise.h has
+  /// reshape()).
   Tensor view(const Shape& shape) const;
   /// `shape` from element `offset` on, in the same storage.
   Tensor slice(int64_t offset, const Shape& shape) const;
@@ -94,8 +95,10 @@ std::vector<T> to_vector(const Tensor& x) {
 std::vector<double> to_doubles(const Tensor& x);
 Tensor from_doubles(const std::vector<double>& host, const Shape& shape, DType dtype, Device device);
 
-/// Overwrites x's elements from host memory.
-void upload(const void* host, const Tensor& x);
+// ---- Overwriting elements ----
+void upload(const void* host, const Tensor& x);   // from host memory
+void fill(const Tensor& y, double value);         // all of y
+void copy(const Tensor& from, const Tensor& to);  // equal shapes on one device; rounded where types differ
 
 inline Backend& backend_of(const Tensor& x) {
   return backend_of(x.device());

@@ -4,8 +4,10 @@
 #include <cmath>
 
 #include "engine/ops/elementwise.h"
+#include "engine/ops/random.h"
 #include "engine/random/streams.h"
 #include "engine/tensor/recorded_work.h"
+#include "models/diffusion/ops.h"
 #include "models/diffusion/thresholding.h"
 
 namespace imago {
@@ -59,19 +61,15 @@ class Batch {
   Tensor start(const Shape& image) const {  // x_T [B,H,W,C]
     const DType exact = request_.activations == DType::kFloat64 ? DType::kFloat64 : DType::kFloat32;
     if (request_.initial_noise) return cast(rows_of(request_.initial_noise), exact);
-    const Tensor x = empty({count_, image[0], image[1], image[2]}, exact, request_.device);
-    backend_of(x).normal({request_.seed, stream(Purpose::kSampleStart), ids_}, x);
-    return x;
+    const RandomKey key{request_.seed, stream(Purpose::kSampleStart), ids_};
+    return normal({count_, image[0], image[1], image[2]}, key, exact, request_.device);
   }
 
   Tensor step(const Tensor& x, int i) {  // x [B,H,W,C]
     const Tensor m = predict(x, scheduler_.timesteps()[i]);
     const SamplerStep s = scheduler_.step(i);
     const RandomKey key{request_.seed, stream(Purpose::kSampleNoise, static_cast<uint32_t>(i)), ids_};
-    if (scheduler_.config().thresholding) return thresholded(x, m, s, key);
-    const Tensor y = empty_like(x);  // [B,H,W,C]
-    backend_of(x).sampler_step(x, m, s, key, y);
-    return y;
+    return scheduler_.config().thresholding ? thresholded(x, m, s, key) : sampler_step(x, m, s, key);
   }
 
  private:
@@ -80,18 +78,14 @@ class Batch {
       input_ = empty(x.shape(), request_.activations, request_.device);           // [B,H,W,C]
       times_ = empty({count_}, timestep_type(model_.config()), request_.device);  // [B]
     }
-    backend_of(x).copy(x, input_);
+    copy(x, input_);
     upload_timesteps(model_.config(), std::vector<int>(static_cast<size_t>(count_), t), times_);
     network_.run([this] { output_ = model_.forward(input_, times_, labels_); });
     return output_;  // [B,H,W,C]
   }
 
   Tensor thresholded(const Tensor& x, const Tensor& m, const SamplerStep& s, const RandomKey& key) const {
-    Tensor z;
-    if (s.sigma != 0) {
-      z = empty_like(x);  // [B,H,W,C]
-      backend_of(x).normal(key, z);
-    }
+    const Tensor z = s.sigma != 0 ? normal(x.shape(), key, x.dtype(), x.device()) : Tensor();  // [B,H,W,C]
     const SchedulerConfig& c = scheduler_.config();
     return thresholded_step(x, m, z, s, c.dynamic_thresholding_ratio, c.sample_max_value);
   }
@@ -137,7 +131,7 @@ Tensor sample(UNet& model, const Scheduler& scheduler, const SampleRequest& requ
       x = batch.step(x, i);
       if (request.progress) request.progress(++done, total);
     }
-    backend_of(result).copy(x, result.slice(first * image.numel(), x.shape()));
+    copy(x, result.slice(first * image.numel(), x.shape()));
   }
   return result;
 }

@@ -8,6 +8,7 @@
 #include "engine/ops/loss.h"
 #include "engine/random/streams.h"
 #include "kernels/philox.h"
+#include "models/diffusion/ops.h"
 
 namespace imago {
 namespace {
@@ -86,7 +87,7 @@ Tensor TrainingLoss::operator()(UNet& model, const TrainingBatch& batch) const {
   const RandomKey key{options_.seed, stream(Purpose::kNoise), batch.ids};
   const Tensor xt = empty(x0.shape(), options_.activations, x0.device());  // [N,H,W,C]
   const Tensor target = empty(x0.shape(), exact, x0.device());             // [N,H,W,C]
-  backend_of(x0).q_sample(x0, batch.coefficients, key, xt, target);
+  q_sample(x0, batch.coefficients, key, xt, target);
   const Tensor prediction = model.forward(xt, batch.timesteps, batch.class_labels);  // [N,H,W,C]
   return mse_loss(prediction, target, cast(batch.weights, exact));                   // [N]
 }

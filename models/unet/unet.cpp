@@ -9,7 +9,7 @@ namespace {
 
 Tensor centered(const Tensor& x) {  // 2x - 1
   Tensor ones = empty_like(x);
-  backend_of(x).fill(ones, 1);
+  fill(ones, 1);
   return add(x, ones, 2, -1);
 }
 
