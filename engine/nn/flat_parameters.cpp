@@ -24,7 +24,7 @@ void draw(const Init& init, uint64_t seed, int64_t id, T* out, int64_t n) {
     std::fill(out, out + n, static_cast<T>(init.value));
     return;
   }
-  const uint32_t use = stream(Purpose::kInit);
+  const uint32_t use = random_stream(Purpose::kInit);
   for (int64_t i = 0; i < n; i += 4) {
     const auto quad = static_cast<uint32_t>(i / 4);
     const bool normal = init.kind == Init::Kind::kNormal;

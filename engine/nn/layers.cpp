@@ -93,7 +93,7 @@ DropoutScope::~DropoutScope() {
 Tensor Dropout::forward(const Tensor& x) {
   if (!dropout_ids || p_ == 0) return x;
   const LayerScope scope(path());
-  return dropout(x, p_, dropout_seed, stream(Purpose::kDropout, layer_), *dropout_ids);
+  return dropout(x, p_, dropout_seed, random_stream(Purpose::kDropout, layer_), *dropout_ids);
 }
 
 // ---- Resampling ----

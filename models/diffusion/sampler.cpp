@@ -5,9 +5,9 @@
 
 #include "engine/ops/elementwise.h"
 #include "engine/ops/random.h"
-#include "engine/random/streams.h"
 #include "engine/tensor/recorded_work.h"
 #include "models/diffusion/ops.h"
+#include "models/diffusion/streams.h"
 #include "models/diffusion/thresholding.h"
 
 namespace imago {
@@ -61,14 +61,15 @@ class Batch {
   Tensor start(const Shape& image) const {  // x_T [B,H,W,C]
     const DType exact = request_.activations == DType::kFloat64 ? DType::kFloat64 : DType::kFloat32;
     if (request_.initial_noise) return cast(rows_of(request_.initial_noise), exact);
-    const RandomKey key{request_.seed, stream(Purpose::kSampleStart), ids_};
+    const RandomKey key{request_.seed, random_stream(DiffusionPurpose::kSampleStart), ids_};
     return normal({count_, image[0], image[1], image[2]}, key, exact, request_.device);
   }
 
   Tensor step(const Tensor& x, int i) {  // x [B,H,W,C]
     const Tensor m = predict(x, scheduler_.timesteps()[i]);
     const SamplerStep s = scheduler_.step(i);
-    const RandomKey key{request_.seed, stream(Purpose::kSampleNoise, static_cast<uint32_t>(i)), ids_};
+    const RandomKey key{request_.seed,
+                        random_stream(DiffusionPurpose::kSampleNoise, static_cast<uint32_t>(i)), ids_};
     return scheduler_.config().thresholding ? thresholded(x, m, s, key) : sampler_step(x, m, s, key);
   }
 
