@@ -7,8 +7,8 @@
 #include <functional>
 #include <vector>
 
+#include "engine/autograd/parameter.h"
 #include "engine/autograd/tape.h"
-#include "engine/nn/module.h"
 #include "engine/random/streams.h"
 #include "kernels/philox.h"
 
