@@ -9,8 +9,8 @@
 
 #include "engine/data/loader.h"
 #include "engine/optim/lr_schedule.h"
-#include "engine/report/metrics.h"
 #include "engine/tensor/recorded_work.h"
+#include "models/report/metrics.h"
 #include "models/trainer/micro_batch.h"
 #include "models/trainer/step_inputs.h"
 #include "models/trainer/train_config.h"

@@ -1,6 +1,6 @@
 // report.html: the curves say what the rows say, the images are the images, nothing outside is needed, and
 // no input breaks the page.
-#include "engine/report/html_report.h"
+#include "models/report/html_report.h"
 
 #include <algorithm>
 #include <cmath>
