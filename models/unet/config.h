@@ -48,7 +48,8 @@ struct UNetConfig {
 
   /// Bad input, naming `source` and the key, where the values make no network or one that is not supported.
   void validate(const std::string& source) const;
-  /// Bad input, naming `what` ("--resolution"), unless H and W can be halved levels - 1 times.
+  /// Bad input, naming `what` ("unet/config.json: sample_size"), unless H and W can be halved levels - 1
+  /// times.
   void check_resolution(int64_t height, int64_t width, const std::string& what) const;
 
   /// The model that diffusers' train_unconditional.py trains when it is given no configuration: six levels of
