@@ -1,5 +1,6 @@
 #include "engine/ops/conv2d.h"
 
+#include "engine/autograd/continued_sums.h"
 #include "engine/ops/elementwise.h"
 #include "engine/tensor/allocator.h"
 

@@ -1,5 +1,6 @@
 #include "engine/ops/group_norm.h"
 
+#include "engine/autograd/continued_sums.h"
 #include "engine/tensor/allocator.h"
 
 namespace imago {

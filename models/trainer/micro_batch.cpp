@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "engine/autograd/observer.h"
 #include "engine/autograd/tape.h"
 #include "engine/nn/layers.h"
 

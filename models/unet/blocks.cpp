@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "engine/autograd/observer.h"
+#include "engine/autograd/recompute.h"
 #include "models/unet/config.h"
 
 namespace imago {
@@ -14,7 +16,7 @@ Tensor run_layer(ResnetBlock* resnet, SelfAttention* attention, const Tensor& x,
     const Tensor h = resnet->forward(in[0], in[1], in[2]);  // [N,H,W,K]
     return attention ? attention->forward(h) : h;           // [N,H,W,K]
   };
-  return checkpointing ? checkpoint(layer, {x, skip, act_temb}) : layer({x, skip, act_temb});
+  return checkpointing ? recompute(layer, {x, skip, act_temb}) : layer({x, skip, act_temb});
 }
 
 template <class T>

@@ -2,6 +2,7 @@
 
 #include <cmath>
 
+#include "engine/autograd/observer.h"
 #include "engine/ops/elementwise.h"
 #include "engine/ops/embedding.h"
 

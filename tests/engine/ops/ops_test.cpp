@@ -2,6 +2,8 @@
 // (That the kernels below compute the right values is the op table's business, tests/kernels/.)
 #include <gtest/gtest.h>
 
+#include "engine/autograd/observer.h"
+#include "engine/autograd/recompute.h"
 #include "engine/nn/flat_parameters.h"
 #include "engine/nn/layers.h"
 #include "engine/ops/attention.h"
@@ -165,7 +167,7 @@ TEST(Layers, CheckpointingChangesNoBit) {
   Tensor again = x.detach();
   again.set_requires_grad(true);
   flat.zero_gradients();
-  backward(checkpoint([&](const std::vector<Tensor>& in) { return model.forward(in[0]); }, {again}), dy);
+  backward(recompute([&](const std::vector<Tensor>& in) { return model.forward(in[0]); }, {again}), dy);
   EXPECT_EQ(plain_x, to_vector<double>(again.grad()));
   EXPECT_EQ(plain, to_vector<double>(flat.gradients()));
 }

@@ -4,6 +4,7 @@
 #include <array>
 #include <set>
 
+#include "engine/autograd/observer.h"
 #include "engine/tensor/allocator.h"
 #include "kernels/plan/plan_backend.h"
 #include "models/unet/unet.h"
