@@ -1,6 +1,12 @@
 #include "engine/autograd/parameter.h"
 
+#include <cmath>
+
 namespace imago {
+
+Init Init::uniform_fan_in(int64_t fan_in) {
+  return uniform(1 / std::sqrt(static_cast<double>(fan_in)));
+}
 
 Parameter make_parameter(const Tensor& value) {
   Parameter p(value.shape(), Init::constant(0));

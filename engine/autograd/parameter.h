@@ -13,6 +13,9 @@ struct Init {
   static Init constant(double value) { return {Kind::kConstant, value}; }
   static Init uniform(double bound) { return {Kind::kUniform, bound}; }
   static Init normal(double deviation) { return {Kind::kNormal, deviation}; }
+  /// PyTorch's start for Linear and Conv2d, kaiming_uniform(a = sqrt(5)): uniform in +-1/sqrt(fan_in) (He
+  /// 2015).
+  static Init uniform_fan_in(int64_t fan_in);
 };
 
 /// A named tensor that training changes. Its tensors are views into the model's flat buffers where it has

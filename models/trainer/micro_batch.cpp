@@ -5,7 +5,7 @@
 
 #include "engine/autograd/observer.h"
 #include "engine/autograd/tape.h"
-#include "engine/nn/layers.h"
+#include "engine/nn/dropout.h"
 
 namespace imago {
 

@@ -4,7 +4,9 @@
 #include <memory>
 #include <vector>
 
+#include "models/unet/resample.h"
 #include "models/unet/resnet_block.h"
+#include "models/unet/self_attention.h"
 
 namespace imago {
 

@@ -4,7 +4,7 @@
 #include <memory>
 #include <vector>
 
-#include "engine/nn/layers.h"
+#include "engine/nn/linear.h"
 #include "models/unet/config.h"
 
 namespace imago {
