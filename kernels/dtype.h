@@ -4,6 +4,7 @@
 #include <bit>
 #include <cstddef>
 #include <cstdint>
+#include <ostream>
 
 namespace imago {
 
@@ -31,6 +32,10 @@ constexpr const char* name_of(DType t) {
     case DType::kInt64: return "int64";
   }
   return "?";
+}
+
+inline std::ostream& operator<<(std::ostream& out, DType t) {
+  return out << name_of(t);
 }
 
 /// bfloat16: the upper half of a float32, rounded to nearest, ties to even; NaN stays NaN.

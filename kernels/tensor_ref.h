@@ -3,6 +3,7 @@
 
 #include <array>
 #include <initializer_list>
+#include <ostream>
 #include <string>
 #include <type_traits>
 
@@ -33,10 +34,12 @@ class Shape {
     return n;
   }
   bool operator==(const Shape& other) const = default;
-  std::string to_string() const {  // "[16,32,32,3]"
-    std::string s = "[";
-    for (int i = 0; i < rank_; ++i) s += (i ? "," : "") + std::to_string(extents_[i]);
-    return s + "]";
+  std::string to_string() const { return str(*this); }
+  /// "[16,32,32,3]"
+  friend std::ostream& operator<<(std::ostream& out, const Shape& s) {
+    out << '[';
+    for (int i = 0; i < s.rank_; ++i) out << (i ? "," : "") << s.extents_[i];
+    return out << ']';
   }
 
  private:

@@ -72,7 +72,7 @@ void dispatch(const char* what, DType dtype, F&& f) {
   } else if (dtype == DType::kBFloat16) {
     f.template operator()<bf16>();
   } else {
-    failure(what, ": the CPU backend computes in float32 and bfloat16, not ", name_of(dtype));
+    failure(what, ": the CPU backend computes in float32 and bfloat16, not ", dtype);
   }
 }
 

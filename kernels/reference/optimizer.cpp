@@ -22,7 +22,7 @@ void ReferenceBackend::norm(ConstTensorRef x, TensorRef y, Workspace&) {
 // and the exponential moving average of the parameters after.
 void ReferenceBackend::adamw(ConstTensorRef g, ConstTensorRef grad_norm, ConstTensorRef step, TensorRef p,
                              TensorRef m, TensorRef v, TensorRef ema, TensorRef p_bf16) {
-  check(p.dtype == DType::kFloat32, "adamw: parameters of type ", name_of(p.dtype), ", expected float32");
+  check(p.dtype == DType::kFloat32, "adamw: parameters of type ", p.dtype, ", expected float32");
   AdamWStep s;
   std::memcpy(&s, step.data, sizeof s);
   const double b1 = s.beta1, b2 = s.beta2, rate = s.learning_rate, decay = s.ema_decay;

@@ -19,7 +19,7 @@ void dispatch(const char* op, DType dtype, F&& f) {
     case DType::kFloat32: return f.template operator()<float>();
     case DType::kBFloat16: return f.template operator()<bf16>();
     case DType::kFloat64: return f.template operator()<double>();
-    default: failure(op, ": activations of type ", name_of(dtype), " are not supported");
+    default: failure(op, ": activations of type ", dtype, " are not supported");
   }
 }
 

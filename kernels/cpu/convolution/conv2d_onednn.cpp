@@ -223,7 +223,7 @@ const Entry* find(Pass pass, const Conv2d& c, float scale) {
 
 const Entry& entry(Pass pass, const Conv2d& c, float scale) {
   const Entry* e = find(pass, c, scale);
-  check(e, "oneDNN has no kernel for a convolution ", c.c, " -> ", c.k, " in ", name_of(c.dtype));
+  check(e, "oneDNN has no kernel for a convolution ", c.c, " -> ", c.k, " in ", c.dtype);
   return *e;
 }
 

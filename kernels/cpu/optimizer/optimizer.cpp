@@ -91,7 +91,7 @@ void CpuBackend::norm(ConstTensorRef x, TensorRef y, Workspace& workspace) {
 
 void CpuBackend::adamw(ConstTensorRef g, ConstTensorRef grad_norm, ConstTensorRef step, TensorRef p,
                        TensorRef m, TensorRef v, TensorRef ema, TensorRef p_bf16) {
-  check(p.dtype == DType::kFloat32, "adamw: parameters of type ", name_of(p.dtype), ", expected float32");
+  check(p.dtype == DType::kFloat32, "adamw: parameters of type ", p.dtype, ", expected float32");
   AdamWStep numbers;
   std::memcpy(&numbers, step.data, sizeof numbers);
   const AdamWNumbers s(numbers, grad_norm ? grad_norm.as<float>()[0] : 0.0f);

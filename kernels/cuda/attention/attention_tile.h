@@ -155,7 +155,7 @@ struct AttentionShape {
         tokens(static_cast<int>(q[1])),
         heads(head_count),
         dim(static_cast<int>(q[2] / head_count)) {
-    check(q[0] <= 32767 && head_count <= 65535 && q[1] < (1 << 30), "attention: ", q.to_string(),
+    check(q[0] <= 32767 && head_count <= 65535 && q[1] < (1 << 30), "attention: ", q,
           " is more than a launch can hold");
   }
   int64_t stride() const { return int64_t{heads} * dim; }

@@ -72,7 +72,7 @@ void per_image_bias_grad(const Gpu& gpu, ConstTensorRef dy, float scale, TensorR
   if (images * channels == 0) return;
   const int64_t pixels = dy.numel() / (images * channels);
   check(pixels < (1 << 30) && channels < (1 << 30) && images < 65536, "per_image_bias_grad on CUDA: shape ",
-        dy.shape.to_string(), " is too large");
+        dy.shape, " is too large");
   const BiasSlabs cut(gpu, images, pixels, channels);
   const bool vector = channels % 8 == 0 && aligned16(dy.data);
   float* const partial =

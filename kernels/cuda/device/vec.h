@@ -105,7 +105,7 @@ void dispatch_float(DType dtype, const char* op, F&& f) {
   else if (dtype == DType::kBFloat16)
     f(__nv_bfloat16());
   else
-    failure(op, " on CUDA: float32 or bfloat16 expected, got ", name_of(dtype));
+    failure(op, " on CUDA: float32 or bfloat16 expected, got ", dtype);
 }
 
 }  // namespace imago::IMAGO_CUDA_NAMESPACE

@@ -32,8 +32,7 @@ struct Slabs {
   /// `choice.parts` chunks.
   Slabs(const Shape& x, int64_t second_source, int groups, int width, Choice choice) {
     const int64_t images = x[0], p = images ? x.numel() / (images * x[-1]) : 0;
-    check(p < (int64_t{1} << 31) && images <= 65535, "group_norm: ", x.to_string(),
-          " is more than a launch can hold");
+    check(p < (int64_t{1} << 31) && images <= 65535, "group_norm: ", x, " is more than a launch can hold");
     channels_a = static_cast<int>(x[-1]);
     channels_b = static_cast<int>(second_source);
     channels = channels_a + channels_b;

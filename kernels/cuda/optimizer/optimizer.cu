@@ -136,7 +136,7 @@ __global__ void __launch_bounds__(kThreads)
 }  // namespace
 
 void norm(const Gpu& gpu, ConstTensorRef x, TensorRef y, Workspace& workspace) {
-  check(x.dtype == DType::kFloat32, "norm: a tensor of type ", name_of(x.dtype), ", expected float32");
+  check(x.dtype == DType::kFloat32, "norm: a tensor of type ", x.dtype, ", expected float32");
   double* const sums = static_cast<double*>(workspace.get(kPieces * sizeof(double)));
   const int64_t n = x.numel(), piece = std::max<int64_t>(kThreads, ceil_div(n, kPieces));
   const unsigned pieces = static_cast<unsigned>(std::max<int64_t>(1, ceil_div(n, piece)));
@@ -146,7 +146,7 @@ void norm(const Gpu& gpu, ConstTensorRef x, TensorRef y, Workspace& workspace) {
 
 void adamw(const Gpu& gpu, ConstTensorRef g, ConstTensorRef grad_norm, ConstTensorRef step, TensorRef p,
            TensorRef m, TensorRef v, TensorRef ema, TensorRef p_bf16) {
-  check(p.dtype == DType::kFloat32, "adamw: parameters of type ", name_of(p.dtype), ", expected float32");
+  check(p.dtype == DType::kFloat32, "adamw: parameters of type ", p.dtype, ", expected float32");
   for (const void* buffer : {g.data, static_cast<const void*>(p.data), static_cast<const void*>(m.data),
                              static_cast<const void*>(v.data), static_cast<const void*>(ema.data),
                              static_cast<const void*>(p_bf16.data)})

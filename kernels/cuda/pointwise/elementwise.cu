@@ -98,7 +98,7 @@ void copy(const Gpu& gpu, ConstTensorRef x, TensorRef y) {
   else if (x.dtype == DType::kBFloat16 && y.dtype == DType::kFloat32)
     map(gpu, Identity{}, y.as<float>(), y.numel(), x.as<__nv_bfloat16>());
   else
-    failure("copy on CUDA: no conversion from ", name_of(x.dtype), " to ", name_of(y.dtype));
+    failure("copy on CUDA: no conversion from ", x.dtype, " to ", y.dtype);
 }
 
 void add(const Gpu& gpu, ConstTensorRef a, float alpha, ConstTensorRef b, float beta, TensorRef y) {

@@ -68,7 +68,7 @@ size_t ChoiceKey::hash() const {  // FNV-1a (Fowler, Noll & Vo), a number at a t
 
 std::string ChoiceKey::text() const {
   const TunedOpText& of = kTunedOps[static_cast<size_t>(op)];
-  std::string text = str(of.name, " ", name_of(dtype)), name;
+  std::string text = str(of.name, " ", dtype), name;
   std::istringstream names(of.numbers);
   for (size_t i = 0; names >> name; ++i) text += str(" ", name, "=", numbers[i]);
   return text;
