@@ -43,7 +43,7 @@ Device parse_device(const std::string& name) {
 
 Backend& backend_of(Device device) {
   Backend* backend = registry()[static_cast<int>(device)];
-  if (!backend) bad_input("this build or machine has no device \"", name_of(device), "\"");
+  if (!backend) bad_input("this build or machine has no device \"", device, "\"");
   return *backend;
 }
 

@@ -75,7 +75,7 @@ Tensor from_host(const void* host, const Shape& shape, DType dtype, Device devic
 template <class T>
 Tensor from_vector(const std::vector<T>& host, const Shape& shape, Device device) {
   check(static_cast<int64_t>(host.size()) == shape.numel(), "from_vector: ", host.size(), " elements for ",
-        shape.to_string());
+        shape);
   return from_host(host.data(), shape, dtype_of<T>, device);
 }
 
@@ -84,8 +84,7 @@ void to_host(const Tensor& x, void* host);  // numel elements of x's type
 /// The elements as T, which must be x's type.
 template <class T>
 std::vector<T> to_vector(const Tensor& x) {
-  check(x.dtype() == dtype_of<T>, "to_vector: the tensor is ", name_of(x.dtype()), ", not ",
-        name_of(dtype_of<T>));
+  check(x.dtype() == dtype_of<T>, "to_vector: the tensor is ", x.dtype(), ", not ", dtype_of<T>);
   std::vector<T> host(static_cast<size_t>(x.numel()));
   to_host(x, host.data());
   return host;

@@ -116,8 +116,8 @@ Tensor sample(UNet& model, const Scheduler& scheduler, const SampleRequest& requ
   const auto n = static_cast<int64_t>(request.ids.size());
   const Shape all{n, height, width, image[2]};
   if (request.initial_noise && request.initial_noise.shape() != all)
-    bad_input("initial noise: expected ", all.to_string(), " (images, height, width, channels), not ",
-              request.initial_noise.shape().to_string());
+    bad_input("initial noise: expected ", all, " (images, height, width, channels), not ",
+              request.initial_noise.shape());
   const DType exact = request.activations == DType::kFloat64 ? DType::kFloat64 : DType::kFloat32;
   const Tensor result = empty(all, exact, request.device);  // [N,H,W,C]
   const int64_t batches = (n + request.batch_size - 1) / request.batch_size,

@@ -100,15 +100,16 @@ int64_t UNet::parameter_count() {
 
 void UNet::check_inputs(const Tensor& x, const Tensor& timesteps, const Tensor& class_labels) const {
   check(x.shape().rank() == 4 && x.dim(3) == config_.in_channels, "UNet: expected images [N,H,W,",
-        config_.in_channels, "], not ", x.shape().to_string());
+        config_.in_channels, "], not ", x.shape());
   config_.check_resolution(x.dim(1), x.dim(2), "the U-Net's input");
   check(timesteps.shape() == Shape{x.dim(0)}, "UNet: expected one timestep for each of ", x.dim(0),
-        " images, not ", timesteps.shape().to_string());
+        " images, not ", timesteps.shape());
   check(class_labels.defined() == config_.takes_class_labels(),
         config_.takes_class_labels() ? "UNet: this model is conditioned on classes and needs class labels"
                                      : "UNet: class labels for a model that knows no classes");
-  check(!class_labels || class_labels.dim(0) == x.dim(0), "UNet: expected one class label for each of ",
-        x.dim(0), " images, not ", class_labels ? class_labels.shape().to_string() : "");
+  if (class_labels)
+    check(class_labels.dim(0) == x.dim(0), "UNet: expected one class label for each of ", x.dim(0),
+          " images, not ", class_labels.shape());
 }
 
 }  // namespace imago
