@@ -5,7 +5,7 @@
 
 #include "engine/ops/elementwise.h"
 #include "engine/ops/random.h"
-#include "engine/tensor/recorded_work.h"
+#include "engine/tensor/captured_graph.h"
 #include "models/diffusion/ops.h"
 #include "models/diffusion/streams.h"
 #include "models/diffusion/thresholding.h"
@@ -13,13 +13,13 @@
 namespace imago {
 namespace {
 
-struct Image {
+struct Size {
   int64_t height, width;
 };
 
-Image image_size(const UNet& model, const SampleRequest& r) {
+Size image_size(const UNet& model, const SampleRequest& r) {
   const auto& size = model.config().sample_size;
-  Image p{r.height, r.width};
+  Size p{r.height, r.width};
   if (p.height == 0 && p.width == 0) {
     if (!size) bad_input("the model's config.json gives no sample_size: say which size to sample");
     p = {(*size)[0], (*size)[1]};
@@ -38,15 +38,15 @@ void check_request(const UNet& model, const SampleRequest& r) {
   if (c.time_embedding_type == "fourier")
     bad_input(
         "time_embedding_type \"fourier\" divides by the time and cannot be sampled by DDPM or DDIM, whose "
-        "times "
-        "include 0");
+        "times include 0");
 }
 
-// The images of one batch, from noise to the end. The network is the same work in every step, and recorded.
-class Batch {
+// Images that go through the network together, from noise to the end. The network is the same work in every
+// step: a captured graph.
+class SamplingBatch {
  public:
-  Batch(UNet& model, const Scheduler& scheduler, const SampleRequest& request, const MemoryPool& memory,
-        int64_t first, int64_t count)
+  SamplingBatch(UNet& model, const Scheduler& scheduler, const SampleRequest& request,
+                const MemoryPool& memory, int64_t first, int64_t count)
       : model_(model),
         scheduler_(scheduler),
         request_(request),
@@ -103,7 +103,7 @@ class Batch {
   int64_t first_, count_;
   Tensor ids_, labels_;
   Tensor input_, times_, output_;  // of the network, in place from step to step
-  RecordedWork network_;
+  CapturedGraph network_;
 };
 
 }  // namespace
@@ -126,7 +126,7 @@ Tensor sample(UNet& model, const Scheduler& scheduler, const SampleRequest& requ
   const MemoryPool memory(request.device);
   for (int64_t first = 0; first < n; first += request.batch_size) {
     const int64_t count = std::min<int64_t>(request.batch_size, n - first);
-    Batch batch(model, scheduler, request, memory, first, count);
+    SamplingBatch batch(model, scheduler, request, memory, first, count);
     Tensor x = batch.start(image);  // [B,H,W,C]
     for (int i = 0; i < scheduler.steps(); ++i) {
       x = batch.step(x, i);
