@@ -11,8 +11,8 @@
 namespace imago {
 
 /// Something with named parameters and a forward function of its own signature. Modules are members of
-/// modules, and are registered in the constructor by the names that diffusers gives them: add("conv1",
-/// conv1_).
+/// modules, and are registered in the constructor by the names that their parameters have in files:
+/// add("conv1", conv1_).
 class Module {
  public:
   Module() = default;
