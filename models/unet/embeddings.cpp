@@ -55,7 +55,6 @@ Tensor TimeProjection::index_of(const Tensor& t) const {
   return from_vector(index, t.shape(), t.device());  // [N]
 }
 
-// On the host and in double: W has deviation 16, so that in float32 the angle's rounding would show.
 TimestepEmbedding::TimestepEmbedding(int64_t in, int64_t width)
     : linear_1_(in, width), linear_2_(width, width) {
   add("linear_1", linear_1_);

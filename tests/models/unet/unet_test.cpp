@@ -75,9 +75,9 @@ TEST(UNet, DropoutIsAFunctionOfSeedAndImage) {
   EXPECT_EQ(to_vector<float>(m.unet.forward(x, times(c, {5, 5}))), plain);
 }
 
-// The gradient of a checkpointed model with dropout is that of the model itself: the second run drops the
-// same.
-TEST(UNet, CheckpointingRepeatsDropout) {
+// The gradient of a model that recomputes is that of the model itself, with dropout, too: the second run drops
+// the same.
+TEST(UNet, RecomputingRepeatsDropout) {
   UNetConfig c = tiny();
   c.dropout = 0.3;
   Model m(c);
