@@ -3,12 +3,10 @@
 //   Two sources.  conv(concat(a, b), w) = conv(a, w[..., :Ca]) + conv(b, w[..., Ca:]): one convolution a
 //                 source, each with its channels of the weights; the second adds to the first's result. The
 //                 gradients take one convolution a source, too. The concatenation is never made.
-//   bfloat16.     Where the CPU cannot multiply it, operands are widened to float32 in the workspace, and
-//                 the result is rounded once, at the end.
-//   dgrad.        The scale and the sum so far take one pass over a dx in float32 (oneDNN's own sum is for
-//                 forward only).
-//   Epilogue.     The bias goes into the primitive; per-image bias, residual and scale take one pass over y,
-//                 which in bfloat16 is the rounding pass anyway.
+//   bfloat16.     Where the CPU cannot multiply it, operands are widened to float32 in the workspace. Results
+//                 are rounded once, at the end: where more is to be added, oneDNN leaves them in float32.
+//   dgrad.        The scale and the sum so far take one pass over dx (oneDNN's own sum is for forward only).
+//   Epilogue.     The bias goes into the primitive; per-image bias, residual and scale take one pass over y.
 //   dbias.        A pass of our own over dy. oneDNN's convolution can sum it, but its matrix product cannot,
 //                 and for 3 -> 64 channels (32x32, batch 16, one thread with AVX2) its sum adds 0.65 ms to
 //                 0.86, where a plain loop takes 0.08.
@@ -38,13 +36,13 @@ struct Parts {
 
   bool widened = false;  // whether operands must be widened to float32: no kernels for their own type
 
-  /// pass: of the first part; the second one's forward accumulates.
+  /// pass: of the first part; the second one's forward accumulates. result: see onednn::Conv2d.
   Parts(Pass pass, const Shape& a, int64_t channels_b, const Shape& w, const Shape& y,
-        const Conv2dGeometry& g, DType type, float wgrad_scale)
+        const Conv2dGeometry& g, DType type, DType result, float wgrad_scale)
       : scale(wgrad_scale) {
     const int64_t channels_a = a[3];
-    onednn::Conv2d c{a[0], a[1],     a[2],  channels_a, w[0],     w[1],    w[2], y[1],
-                     y[2], g.stride, g.top, g.left,     g.bottom, g.right, w[3], type};
+    onednn::Conv2d c{a[0],     a[1],  a[2],   channels_a, w[0],    w[1], w[2], y[1],  y[2],
+                     g.stride, g.top, g.left, g.bottom,   g.right, w[3], type, result};
     part[0] = {c, 0};
     c.c = channels_b;
     part[1] = {c, channels_a};
@@ -55,7 +53,8 @@ struct Parts {
     for (int i = 0; i < count && type == DType::kBFloat16; ++i) {
       widened = widened || !onednn::can_run(passes[i], part[i].conv, scale);
     }
-    if (widened) part[0].conv.dtype = part[1].conv.dtype = DType::kFloat32;
+    if (!widened) return;
+    for (Part& p : part) p.conv.dtype = p.conv.result = DType::kFloat32;
   }
 
   size_t scratch_bytes() const {
@@ -96,9 +95,9 @@ class Widened {
   bool widen_;
 };
 
-/// y = (v + per_image_bias[n,k] + residual) * scale, from `v` (float32, or y itself in place). [N,P,K]
-template <class In, class T>
-void finish(const In* v, const Conv2dEpilogue& e, int64_t images, int64_t pixels, int64_t channels, T* y) {
+/// y = (v + per_image_bias[n,k] + residual) * scale, rounded once; v may be y. [N,P,K]
+template <class T>
+void finish(const float* v, const Conv2dEpilogue& e, int64_t images, int64_t pixels, int64_t channels, T* y) {
   const T *per_image = e.per_image_bias.as<T>(), *residual = e.residual.as<T>();
   const float scale = e.scale;
   const int64_t rows = rows_per_chunk(channels);
@@ -130,10 +129,12 @@ void add_scaled(const float* v, float scale, const T* so_far, int64_t n, T* dx) 
 
 void library_forward(const Concat& x, ConstTensorRef w, const Conv2dGeometry& geometry,
                      const Conv2dEpilogue& epilogue, TensorRef y, Workspace& workspace) {
+  const bool more = epilogue.per_image_bias || epilogue.residual || epilogue.scale != 1;
+  const bool sums = more || x.b;  // whether anything is added to what oneDNN computes first
   const Parts parts(epilogue.bias ? Pass::kForwardBias : Pass::kForward, x.a.shape, x.b ? x.b.shape[3] : 0,
-                    w.shape, y.shape, geometry, y.dtype, 1);
-  const bool widened = parts.widened;
-  Widened xs[2] = {{x.a, widened}, {x.b, widened}}, weights(w, widened), result(y, widened);
+                    w.shape, y.shape, geometry, y.dtype, sums ? DType::kFloat32 : y.dtype, 1);
+  const bool widened = parts.widened, rounds = y.dtype == DType::kBFloat16 && (widened || sums);
+  Widened xs[2] = {{x.a, widened}, {x.b, widened}}, weights(w, widened), result(y, rounds);
   Scratch scratch(workspace,
                   xs[0].bytes() + xs[1].bytes() + weights.bytes() + result.bytes() + parts.scratch_bytes());
 
@@ -142,22 +143,18 @@ void library_forward(const Concat& x, ConstTensorRef w, const Conv2dGeometry& ge
   void* rest = scratch.take<char>(0);
   for (int i = 0; i < parts.count; ++i) parts.run(i, {px[i], pw, py, epilogue.bias.as<float>()}, rest);
 
-  if (!widened && !epilogue.per_image_bias && !epilogue.residual && epilogue.scale == 1) return;
+  if (!rounds && !more) return;
   dispatch("conv2d", y.dtype, [&]<class T>() {
     const int64_t n = y.shape[0], k = y.shape[3], pixels = y.numel() / (n * k);
-    if (widened) {
-      finish(static_cast<const float*>(py), epilogue, n, pixels, k, y.as<T>());
-    } else {
-      finish(y.as<T>(), epilogue, n, pixels, k, y.as<T>());
-    }
+    finish(static_cast<const float*>(py), epilogue, n, pixels, k, y.as<T>());
   });
 }
 
 void library_dgrad(ConstTensorRef dy, ConstTensorRef w, const Conv2dGeometry& geometry, float scale,
                    const Concat& so_far, const ConcatOut& dx, Workspace& workspace) {
   const bool more = scale != 1 || so_far.a || so_far.b;  // to do before dx is rounded
-  const Parts parts(more ? Pass::kDgradFloat : Pass::kDgrad, dx.a.shape, dx.b ? dx.b.shape[3] : 0, w.shape,
-                    dy.shape, geometry, dy.dtype, 1);
+  const Parts parts(Pass::kDgrad, dx.a.shape, dx.b ? dx.b.shape[3] : 0, w.shape, dy.shape, geometry, dy.dtype,
+                    more ? DType::kFloat32 : dy.dtype, 1);
   const bool widened = parts.widened, rounds = dy.dtype == DType::kBFloat16 && (widened || more);
   const TensorRef targets[2] = {dx.a, dx.b};
   const ConstTensorRef sums[2] = {so_far.a, so_far.b};
@@ -181,7 +178,7 @@ void library_dgrad(ConstTensorRef dy, ConstTensorRef w, const Conv2dGeometry& ge
 void library_wgrad(const Concat& x, ConstTensorRef dy, const Conv2dGeometry& geometry, float scale,
                    TensorRef dw, TensorRef dbias, Workspace& workspace) {
   const Parts parts(Pass::kWgrad, x.a.shape, x.b ? x.b.shape[3] : 0, dw.shape, dy.shape, geometry, dy.dtype,
-                    scale);
+                    DType::kFloat32, scale);
   Widened xs[2] = {{x.a, parts.widened}, {x.b, parts.widened}}, gradient(dy, parts.widened);
   const int64_t outputs = dw.shape[0], pixels = dy.numel() / outputs;
   const int64_t partial = dbias ? partial_sums(1, pixels, outputs) : 0;

@@ -44,9 +44,6 @@ dnnl::stream& stream() {
 Type type_of(DType t) {
   return t == DType::kBFloat16 ? Type::bf16 : Type::f32;
 }
-bool is_dgrad(Pass pass) {
-  return pass == Pass::kDgrad || pass == Pass::kDgradFloat;
-}
 
 size_t padded(size_t bytes) {
   return (bytes + 255) / 256 * 256;
@@ -95,7 +92,7 @@ void set_reorder(Entry& e, const memory::desc& from, const memory::desc& to,
 Entry matmul_entry(Pass pass, const Conv2d& c, float scale) {
   const Type type = type_of(c.dtype);
   const int64_t m = c.n * c.h * c.w;
-  const Type x_type = pass == Pass::kDgradFloat ? Type::f32 : type;
+  const Type x_type = pass == Pass::kDgrad ? type_of(c.result) : type;
   const memory::desc x({m, c.c}, x_type, Dims{c.c, 1}), xt({c.c, m}, type, Dims{1, c.c});
   const memory::desc y({m, c.k}, type, Dims{c.k, 1}), yt({c.k, m}, type, Dims{1, c.k});
   const Dims rows{c.weight_channels, 1};
@@ -126,11 +123,11 @@ Entry conv_entry(Pass pass, const Conv2d& c, float scale) {
   const auto algorithm = dnnl::algorithm::convolution_direct;
   const auto kind = dnnl::prop_kind::forward_training;
   Entry e;
-  if (pass == Pass::kWgrad || is_dgrad(pass)) {
+  if (pass == Pass::kWgrad || pass == Pass::kDgrad) {
     const dnnl::convolution_forward::primitive_desc hint({kind, algorithm, x, w, y, strides, before, after},
                                                          engine());
-    if (is_dgrad(pass)) {
-      const memory::desc dx(x.dims(), pass == Pass::kDgradFloat ? Type::f32 : type, Tag::nhwc);
+    if (pass == Pass::kDgrad) {
+      const memory::desc dx(x.dims(), type_of(c.result), Tag::nhwc);
       const dnnl::convolution_backward_data::primitive_desc pd({algorithm, dx, w, y, strides, before, after},
                                                                attributes(false), engine(), hint);
       e = {dnnl::convolution_backward_data(pd),
@@ -159,15 +156,16 @@ Entry conv_entry(Pass pass, const Conv2d& c, float scale) {
     }
   } else {
     const auto attr = attributes(pass == Pass::kForwardAccumulate);
+    const memory::desc result(y.dims(), type_of(c.result), Tag::nhwc);
     const dnnl::convolution_forward::primitive_desc pd(
-        {kind, algorithm, x, w, bias, y, strides, before, after}, attr, engine());
+        {kind, algorithm, x, w, bias, result, strides, before, after}, attr, engine());
     e = {dnnl::convolution_forward(pd),
          DNNL_ARG_SRC,
          DNNL_ARG_WEIGHTS,
          DNNL_ARG_DST,
          x,
          pd.weights_desc(),
-         y,
+         result,
          bias};
     e.scratchpad = pd.scratchpad_desc();
   }
@@ -176,7 +174,7 @@ Entry conv_entry(Pass pass, const Conv2d& c, float scale) {
   return e;
 }
 
-using Key = std::array<int64_t, 19>;
+using Key = std::array<int64_t, 20>;
 
 Key key_of(Pass pass, const Conv2d& c, float scale) {
   return {c.n,
@@ -195,6 +193,7 @@ Key key_of(Pass pass, const Conv2d& c, float scale) {
           c.right,
           c.weight_channels,
           int64_t(c.dtype),
+          int64_t(c.result),
           int64_t(pass),
           std::bit_cast<int32_t>(scale),
           omp_get_max_threads()};
@@ -208,7 +207,7 @@ const Entry* find(Pass pass, const Conv2d& c, float scale) {
   const std::lock_guard lock(mutex);
   const auto [place, is_new] = cache.try_emplace(key_of(pass, c, scale));
   if (is_new) {
-    const bool gradient = is_dgrad(pass) || pass == Pass::kWgrad;
+    const bool gradient = pass == Pass::kDgrad || pass == Pass::kWgrad;
     const bool product =
         gradient && c.r == 1 && c.s == 1 && c.stride == 1 && !(c.top | c.left | c.bottom | c.right);
     try {

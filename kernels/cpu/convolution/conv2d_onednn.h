@@ -19,6 +19,8 @@ struct Conv2d {
   int64_t stride, top, left, bottom, right;
   int64_t weight_channels;
   DType dtype;  // of activations and weights; biases and dw are float32
+  DType
+      result;  // of the y or dx that is written: `dtype`, or float32 where more is added before it is rounded
 };
 
 enum class Pass {
@@ -26,7 +28,6 @@ enum class Pass {
   kForwardBias,        // y = conv(x, w) + bias
   kForwardAccumulate,  // y += conv(x, w)
   kDgrad,              // dx = conv^T(dy, w)
-  kDgradFloat,         // the same, dx in float32 beside operands of any type
   kWgrad,              // dw += scale * (dy * x)
 };
 
@@ -40,10 +41,9 @@ size_t scratch_bytes(Pass pass, const Conv2d& conv, float wgrad_scale);
 
 /// The three tensors of a convolution: which is written depends on the pass.
 struct Operands {
-  void* x = nullptr;  // [N,H,W,C]; written by the dgrads
-  void* w =
-      nullptr;  // [K,R,S,weight_channels] from this source's first channel on; kWgrad adds to it (float32)
-  void* y = nullptr;            // [N,Ho,Wo,K]; written by the forward passes
+  void* x = nullptr;  // [N,H,W,C]; written by kDgrad
+  void* w = nullptr;  // [K,R,S,weight_channels] from this source's first channel on; kWgrad adds to it
+  void* y = nullptr;  // [N,Ho,Wo,K]; written by the forward passes
   const float* bias = nullptr;  // [K], kForwardBias
 };
 
