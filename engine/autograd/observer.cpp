@@ -19,10 +19,10 @@ OpObserver::~OpObserver() {
   observer = nullptr;
 }
 
-void observe(const std::string& in_layer, const std::string& op, const Tensor& y) {
+void observe(const std::string& in_layer, const char* op, Direction direction, const Tensor& y) {
   if (!observer) return;
   const OpObserver::Function* current = std::exchange(observer, nullptr);
-  (*current)(in_layer, op, y);
+  (*current)(in_layer, direction == Direction::kForward ? op : std::string(op) + " backward", y);
   observer = current;
 }
 

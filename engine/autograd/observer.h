@@ -18,8 +18,10 @@ class OpObserver {
   ~OpObserver();
 };
 
-/// Shows a result to the observer, if there is one. What the observer computes is not observed.
-void observe(const std::string& layer, const std::string& op, const Tensor& y);
+/// Shows a result of operation "OP" or "OP backward" to the observer, if there is one. What the observer
+/// computes is not observed.
+enum class Direction { kForward, kBackward };
+void observe(const std::string& layer, const char* op, Direction direction, const Tensor& y);
 
 /// While alive, operations run "in" this layer, e.g. "down_blocks.1.resnets.0.conv1". `path` must outlive it.
 class LayerScope {

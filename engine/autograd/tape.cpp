@@ -34,7 +34,7 @@ void attach_node(Tensor& y, const char* op, const std::vector<Tensor>& inputs, B
 }
 
 Tensor record(const char* op, Tensor y, std::initializer_list<Tensor> inputs, BackwardFunction backward) {
-  observe(current_layer(), op, y);
+  observe(current_layer(), op, Direction::kForward, y);
   if (recording && std::any_of(inputs.begin(), inputs.end(), wants_gradient))
     attach_node(y, op, inputs, std::move(backward));
   return y;
@@ -90,7 +90,7 @@ Gradients run(Node& node, size_t inputs) {
   check(gradients.size() == inputs, node.op, ": backward gave ", gradients.size(), " gradients for ", inputs,
         " inputs");
   for (const Tensor& gradient : gradients)
-    if (gradient) observe(node.layer, str(node.op, " backward"), gradient);
+    if (gradient) observe(node.layer, node.op, Direction::kBackward, gradient);
   return gradients;
 }
 
