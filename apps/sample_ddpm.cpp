@@ -5,6 +5,7 @@
 #include <limits>
 #include <memory>
 
+#include "apps/common/command_line.h"
 #include "apps/common/run_app.h"
 #include "apps/common/sample_options.h"
 #include "engine/io/atomic_file.h"
@@ -47,7 +48,7 @@ LoadedModel load_model(const SampleOptions& o, Device device, DType compute) {
   return m;
 }
 
-std::unique_ptr<Scheduler> make_sampler(const SampleOptions& o, SchedulerConfig config) {
+std::unique_ptr<Scheduler> make_scheduler(const SampleOptions& o, SchedulerConfig config) {
   using Kind = SchedulerConfig::Kind;
   if (o.scheduler != "auto") config.kind = o.scheduler == "ddim" ? Kind::kDdim : Kind::kDdpm;
   const bool ddim = config.kind == Kind::kDdim;
@@ -150,10 +151,10 @@ void write_outputs(const SampleOptions& o, const Tensor& x) {  // x [N,H,W,C]
 }
 
 int run(const SampleOptions& o) {
-  const Device device = parse_device(o.device);
+  const Device device = naming_option("--device", [&] { return parse_device(o.device); });
   const DType compute = o.mixed_precision == "bf16" ? DType::kBFloat16 : DType::kFloat32;
   const LoadedModel model = load_model(o, device, compute);
-  const auto scheduler = make_sampler(o, model.folder.scheduler);
+  const auto scheduler = make_scheduler(o, model.folder.scheduler);
   SampleRequest request = make_request(o, model.folder.unet, device, compute);
   prepare_outputs(o);
 

@@ -12,6 +12,7 @@
 #include <string>
 #include <vector>
 
+#include "apps/common/idle_threads.h"
 #include "kernels/backend.h"
 
 namespace imago {
@@ -265,6 +266,7 @@ void add_all(DType type) {
 }  // namespace imago
 
 int main(int argc, char** argv) {
+  imago::keep_idle_threads_asleep();
   imago::add_all(imago::DType::kFloat32);
   imago::add_all(imago::DType::kBFloat16);
   imago::add_optimizer();

@@ -16,12 +16,12 @@ std::vector<float> swap_inner(const std::vector<float>& x, int64_t n, int64_t a,
 }  // namespace
 
 std::vector<float> nchw_to_nhwc(const std::vector<float>& x, const Shape& nchw) {
-  check(nchw.rank() == 4, "nchw_to_nhwc: expected four dimensions, not ", nchw.to_string());
+  check(nchw.rank() == 4, "nchw_to_nhwc: expected four dimensions, not ", nchw);
   return swap_inner(x, nchw[0], nchw[1], nchw[2] * nchw[3]);
 }
 
 std::vector<float> nhwc_to_nchw(const std::vector<float>& x, const Shape& nhwc) {
-  check(nhwc.rank() == 4, "nhwc_to_nchw: expected four dimensions, not ", nhwc.to_string());
+  check(nhwc.rank() == 4, "nhwc_to_nchw: expected four dimensions, not ", nhwc);
   return swap_inner(x, nhwc[0], nhwc[1] * nhwc[2], nhwc[3]);
 }
 

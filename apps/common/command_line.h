@@ -11,6 +11,8 @@
 #include <utility>
 #include <vector>
 
+#include "kernels/error.h"
+
 namespace imago {
 
 /// The numbers that an option takes, and how a message says so.
@@ -25,6 +27,18 @@ struct NumberRange {
   bool contains(double x) const;
   std::string to_string() const;  // "a number > 0"
 };
+
+/// f(), whose bad input is put behind the option's name: the library says what is wrong with the value, "tpu:
+/// expected cpu or cuda", and the message reads "--device tpu: expected cpu or cuda".
+template <class F>
+auto naming_option(const std::string& name, const F& f) {
+  try {
+    return f();
+  } catch (const Error& e) {
+    if (e.fault != Fault::kBadInput) throw;
+    bad_input(name, " ", e.what());
+  }
+}
 
 /// The options of one program, all of the form --name value, --name=value or --flag; given twice, the last
 /// counts. The variables hold the defaults, and must outlive parse().

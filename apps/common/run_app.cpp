@@ -5,6 +5,7 @@
 #include <exception>
 #include <new>
 
+#include "apps/common/idle_threads.h"
 #include "kernels/error.h"
 
 namespace imago {
@@ -30,6 +31,7 @@ int report(const std::string& name, const std::string& message, int code) {
 int run_app(const std::string& name, const std::function<int()>& body) {
   std::signal(SIGPIPE, SIG_IGN);
   std::signal(SIGXFSZ, SIG_IGN);
+  keep_idle_threads_asleep();
   try {
     const int code = body();
     // Output that never arrived (a full disk behind a redirect) is a failure, too.

@@ -234,7 +234,7 @@ TrainConfig make_train_config(const TrainOptions& o, std::vector<std::string>& w
   c.snr_gamma = o.snr_gamma;
 
   c.seed = o.seed;
-  c.device = parse_device(o.device);
+  c.device = naming_option("--device", [&] { return parse_device(o.device); });
   c.compute = o.mixed_precision == "bf16" ? DType::kBFloat16 : DType::kFloat32;
   c.gradient_checkpointing = o.gradient_checkpointing;
   return c;

@@ -5,7 +5,7 @@
 #include <functional>
 #include <string>
 
-#include "engine/autograd/tape.h"
+#include "engine/autograd/observer.h"
 #include "kernels/backend.h"
 
 namespace imago {

@@ -37,7 +37,7 @@ void check_options(const Dataset& set, const LoaderOptions& o) {
 
 void shuffled_order(uint64_t seed, int64_t epoch, std::vector<uint32_t>& order) {
   std::iota(order.begin(), order.end(), 0u);
-  const uint32_t words = stream(Purpose::kShuffle, static_cast<uint32_t>(epoch));
+  const uint32_t words = random_stream(Purpose::kShuffle, static_cast<uint32_t>(epoch));
   for (uint32_t i = static_cast<uint32_t>(order.size()); i > 1; --i)
     std::swap(order[i - 1], order[below(i, random_words(seed, words, 0, i).w0)]);
 }
@@ -99,7 +99,7 @@ void BatchLoader::fill(int64_t number, Batch& batch) {
   batch.images.resize(count);
 
   const std::shared_ptr<const Order> order = o.shuffle ? order_of(epoch) : nullptr;
-  const uint32_t augment = stream(Purpose::kAugment, static_cast<uint32_t>(epoch));
+  const uint32_t augment = random_stream(Purpose::kAugment, static_cast<uint32_t>(epoch));
   Image scratch;
   for (size_t k = 0; k < count; ++k) {
     const int64_t sample = first + static_cast<int64_t>(k), place = sample % set_->size();

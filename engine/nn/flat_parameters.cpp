@@ -24,7 +24,7 @@ void draw(const Init& init, uint64_t seed, int64_t id, T* out, int64_t n) {
     std::fill(out, out + n, static_cast<T>(init.value));
     return;
   }
-  const uint32_t use = stream(Purpose::kInit);
+  const uint32_t use = random_stream(Purpose::kInit);
   for (int64_t i = 0; i < n; i += 4) {
     const auto quad = static_cast<uint32_t>(i / 4);
     const bool normal = init.kind == Init::Kind::kNormal;
@@ -89,16 +89,15 @@ Tensor FlatParameters::make_buffer() const {
 }
 
 void FlatParameters::zero_gradients() {
-  backend_of(gradients_).fill(gradients_, 0);
+  fill(gradients_, 0);
 }
 
 void FlatParameters::refresh_compute() {
-  if (options_.compute != options_.master) backend_of(values_).copy(values_, compute_);
+  if (options_.compute != options_.master) copy(values_, compute_);
 }
 
 FlatParameters::Swap::Swap(FlatParameters& parameters, const Tensor& flat) : parameters_(parameters) {
-  if (parameters.options_.compute != parameters.options_.master)
-    backend_of(flat).copy(flat, parameters.compute_);
+  if (parameters.options_.compute != parameters.options_.master) copy(flat, parameters.compute_);
   parameters.point_at(flat);
 }
 

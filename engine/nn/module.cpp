@@ -2,16 +2,6 @@
 
 namespace imago {
 
-Parameter make_parameter(const Tensor& value) {
-  Parameter p(value.shape(), Init::constant(0));
-  p.value = value.detach();
-  p.value.set_requires_grad(true);
-  const DType sums = value.dtype() == DType::kFloat64 ? DType::kFloat64 : DType::kFloat32;
-  p.value.set_grad(zeros(value.shape(), sums, value.device()));
-  p.compute = p.value.detach();
-  return p;
-}
-
 void Module::for_each_parameter(const std::function<void(const std::string&, Parameter&)>& visit) {
   for (auto& [name, parameter] : parameters_) visit(name, *parameter);
   for (auto& [name, module] : modules_) {

@@ -1,4 +1,4 @@
-// Parameters, and modules that own them by name.
+// Modules: what owns parameters by name.
 #pragma once
 
 #include <functional>
@@ -6,44 +6,13 @@
 #include <utility>
 #include <vector>
 
-#include "engine/tensor/tensor.h"
+#include "engine/autograd/parameter.h"
 
 namespace imago {
 
-/// How a parameter starts: constants, or Philox numbers that depend on (seed, name) alone.
-struct Init {
-  enum class Kind { kConstant, kUniform, kNormal } kind = Kind::kConstant;
-  double value =
-      0;  // the constant; the bound of uniform(-value, value); the standard deviation of normal(0, value)
-
-  static Init constant(double value) { return {Kind::kConstant, value}; }
-  static Init uniform(double bound) { return {Kind::kUniform, bound}; }
-  static Init normal(double deviation) { return {Kind::kNormal, deviation}; }
-};
-
-/// A named tensor that training changes. A view into the model's flat buffers (see
-/// engine/nn/flat_parameters.h).
-struct Parameter {
-  Parameter() = default;
-  Parameter(const Shape& shape, Init init, bool trainable = true)
-      : shape(shape), init(init), trainable(trainable) {}
-
-  Shape shape;
-  Init init;
-  bool trainable = true;
-  Tensor value;    // the master copy, float32 (float64 in the reference); value.grad() is its gradient
-  Tensor compute;  // the copy that convolutions and linear layers read: bfloat16 in bf16 training, else the
-                   // same as value
-
-  bool defined() const { return value.defined(); }
-};
-
-/// A parameter outside any model, for tests and small experiments: requires a gradient, which starts at zero.
-Parameter make_parameter(const Tensor& value);
-
 /// Something with named parameters and a forward function of its own signature. Modules are members of
-/// modules, and are registered in the constructor by the names that diffusers gives them: add("conv1",
-/// conv1_).
+/// modules, and are registered in the constructor by the names that their parameters have in files:
+/// add("conv1", conv1_).
 class Module {
  public:
   Module() = default;

@@ -7,7 +7,7 @@ namespace imago {
 Tensor attention(const Tensor& q_in, const Tensor& k_in, const Tensor& v_in, int heads, float scale) {
   check(q_in.shape().rank() == 3 && q_in.shape() == k_in.shape() && q_in.shape() == v_in.shape() &&
             q_in.dim(2) % heads == 0,
-        "attention: q, k and v must be [N,T,heads*D] with ", heads, " heads, not ", q_in.shape().to_string());
+        "attention: q, k and v must be [N,T,heads*D] with ", heads, " heads, not ", q_in.shape());
   const DType sums = q_in.dtype() == DType::kFloat64 ? DType::kFloat64 : DType::kFloat32;
   Tensor y = empty_like(q_in);                                                 // [N,T,heads*D]
   Tensor lse = empty({q_in.dim(0), heads, q_in.dim(1)}, sums, q_in.device());  // [N,heads,T]

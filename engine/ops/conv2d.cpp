@@ -1,5 +1,6 @@
 #include "engine/ops/conv2d.h"
 
+#include "engine/autograd/continued_sums.h"
 #include "engine/ops/elementwise.h"
 #include "engine/tensor/allocator.h"
 
@@ -23,15 +24,14 @@ Filter filter_of(const Parameter& weight, const Shape& shape) {
 void check_shapes(const Tensor& x, const Tensor& skip, const Tensor& w, const Shape& y,
                   const Conv2dOptions& o, const Shape& result) {
   const int64_t channels = x.dim(3) + (skip ? skip.dim(3) : 0);
-  check(w.dim(3) == channels, "conv2d: weight ", w.shape().to_string(), " for ", channels, " channels");
-  check(y[1] > 0 && y[2] > 0, "conv2d: image ", x.shape().to_string(), ", filter ", w.shape().to_string());
+  check(w.dim(3) == channels, "conv2d: weight ", w.shape(), " for ", channels, " channels");
+  check(y[1] > 0 && y[2] > 0, "conv2d: image ", x.shape(), ", filter ", w.shape());
   check(!skip || (skip.dim(0) == x.dim(0) && skip.dim(1) == x.dim(1) && skip.dim(2) == x.dim(2)),
         "conv2d: the two sources differ in more than channels");
   check(!o.per_image_bias || o.per_image_bias.shape() == Shape{y[0], y[3]},
         "conv2d: per_image_bias must be [N,K]");
-  check(!o.residual || o.residual.shape() == result, "conv2d: residual must be ", result.to_string());
-  check(w.dtype() == x.dtype(), "conv2d: weights are ", name_of(w.dtype()), ", the image ",
-        name_of(x.dtype()));
+  check(!o.residual || o.residual.shape() == result, "conv2d: residual must be ", result);
+  check(w.dtype() == x.dtype(), "conv2d: weights are ", w.dtype(), ", the image ", x.dtype());
 }
 
 /// A tensor as the convolution sees it, cut off from the tape. A linear layer's rows become the pixels of one

@@ -1,8 +1,8 @@
 // Differentiable convolution and linear maps, with what is fused into them.
 #pragma once
 
+#include "engine/autograd/parameter.h"
 #include "engine/autograd/tape.h"
-#include "engine/nn/module.h"
 
 namespace imago {
 

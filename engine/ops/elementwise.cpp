@@ -13,8 +13,7 @@ Tensor silu(const Tensor& x) {  // y = x s, s = 1 / (1 + exp(-x))
 }
 
 Tensor add(const Tensor& a, const Tensor& b, float alpha, float beta) {
-  check(a.shape() == b.shape() && a.dtype() == b.dtype(), "add: ", a.shape().to_string(), " and ",
-        b.shape().to_string());
+  check(a.shape() == b.shape() && a.dtype() == b.dtype(), "add: ", a.shape(), " and ", b.shape());
   Tensor y = empty_like(a);
   backend_of(a).add(a, alpha, b, beta, y);
   return record("add", y, {a, b}, [alpha, beta](const Tensor& dy) {  // da = alpha dy, db = beta dy

@@ -1,8 +1,8 @@
 // Embeddings of times and labels.
 #pragma once
 
+#include "engine/autograd/parameter.h"
 #include "engine/autograd/tape.h"
-#include "engine/nn/module.h"
 
 namespace imago {
 

@@ -1,5 +1,6 @@
 #include "engine/ops/group_norm.h"
 
+#include "engine/autograd/continued_sums.h"
 #include "engine/tensor/allocator.h"
 
 namespace imago {
@@ -8,7 +9,7 @@ Tensor group_norm(const Tensor& x_in, const Tensor& skip_in, const Parameter& ga
                   const Tensor& scale_shift_in, const GroupNormConfig& config) {
   const int64_t channels = x_in.dim(-1) + (skip_in ? skip_in.dim(-1) : 0);
   check(channels % config.groups == 0 && gamma.shape == Shape{channels}, "group_norm: ", channels,
-        " channels in ", config.groups, " groups, gamma ", gamma.shape.to_string());
+        " channels in ", config.groups, " groups, gamma ", gamma.shape);
   check(!scale_shift_in || scale_shift_in.shape() == Shape{x_in.dim(0), 2 * channels},
         "group_norm: scale_shift must be [N,2C]");
   Shape out;

@@ -1,8 +1,8 @@
 // Differentiable group normalisation, with activation and scale-shift fused.
 #pragma once
 
+#include "engine/autograd/parameter.h"
 #include "engine/autograd/tape.h"
-#include "engine/nn/module.h"
 
 namespace imago {
 

@@ -3,8 +3,8 @@
 namespace imago {
 
 Tensor mse_loss(const Tensor& prediction_in, const Tensor& target, const Tensor& weight) {
-  check(prediction_in.shape() == target.shape(), "mse_loss: prediction ", prediction_in.shape().to_string(),
-        ", target ", target.shape().to_string());
+  check(prediction_in.shape() == target.shape(), "mse_loss: prediction ", prediction_in.shape(), ", target ",
+        target.shape());
   Tensor loss = empty({prediction_in.dim(0)}, target.dtype(), target.device());  // [N]
   backend_of(target).mse_loss(prediction_in, target, weight, loss);
   return record("mse_loss", loss, {prediction_in},

@@ -23,8 +23,7 @@ Tensor upsample2x(const Tensor& x) {
 }
 
 Tensor avg_pool2x(const Tensor& x) {
-  check(x.dim(1) % 2 == 0 && x.dim(2) % 2 == 0, "avg_pool2x: ", x.shape().to_string(),
-        " has an odd height or width");
+  check(x.dim(1) % 2 == 0 && x.dim(2) % 2 == 0, "avg_pool2x: ", x.shape(), " has an odd height or width");
   return record("avg_pool2x", pool(x, 0.25f), {x},
                 [](const Tensor& dy) { return Gradients{repeat(dy, 0.25f)}; });
 }

@@ -17,7 +17,7 @@ AdamW::AdamW(FlatParameters& parameters, const Options& options)
 }
 
 void AdamW::start_ema() {
-  if (ema_) backend_of(ema_).copy(parameters_.values(), ema_);
+  if (ema_) copy(parameters_.values(), ema_);
 }
 
 /// The part of a flat buffer that training changes.

@@ -25,7 +25,7 @@ class AdamW {
   /// measure_gradients, update.
   void step(double learning_rate);
 
-  // The parts of it, for those who look at the norm before the update, or record the last two as a
+  // The parts of it, for those who look at the norm before the update, or capture the last two as a
   // graph. A norm that is not finite would spread NaN to every parameter; the caller looks before (or
   // later, and starts again).
   /// Counts the step. Returns its numbers: the only part of an update that is not the same every time.

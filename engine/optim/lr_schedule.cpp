@@ -25,7 +25,7 @@ LearningRate::LearningRate(const std::string& schedule, double learning_rate, in
     kind_ = Kind::kConstantWithWarmup;
   else
     bad_input(
-        "--lr_scheduler ", schedule,
+        "learning-rate schedule ", schedule,
         ": expected linear, cosine, cosine_with_restarts, polynomial, constant or constant_with_warmup");
 }
 

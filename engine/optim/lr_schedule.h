@@ -6,8 +6,8 @@
 
 namespace imago {
 
-/// What the learning rate of each step is multiplied by. With warm-up w and total n, p = (step - w) / (n -
-/// w):
+/// The learning rate of each step is the given one times a factor. With warm-up w and total n steps, and
+/// p = (step - w) / (n - w), the factor is
 ///   linear                max(0, 1 - p)
 ///   cosine                (1 + cos(2 pi cycles p)) / 2, cycles 1/2
 ///   cosine_with_restarts  (1 + cos(pi (cycles p mod 1))) / 2, 0 from p = 1 on, cycles 1

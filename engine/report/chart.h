@@ -1,5 +1,5 @@
-// A line chart as a piece of HTML: curves in an SVG that stretches to any width, tick
-// labels as text beside it.
+// A line chart as a piece of HTML: curves in an SVG that stretches to any width, tick labels as text beside
+// it.
 #pragma once
 
 #include <string>
@@ -14,8 +14,8 @@ struct Curve {
   std::string name;   // in the legend and under the pointer; empty: neither
   std::string color;  // a CSS custom property of the page's style, e.g. "accent"
   Series points;
-  /// The raw values behind their average: a thin line; of more than 1000 points the band
-  /// in which nine in ten lie.
+  /// The raw values behind their average: a thin line; of more than 1000 points the band in which nine in ten
+  /// lie.
   bool faint = false;
 };
 

@@ -1,5 +1,5 @@
-// What a curve goes through before it is drawn: smoothing, thinning, and a range
-// that outliers do not stretch.
+// What a curve goes through before it is drawn: smoothing, thinning, and a range that outliers do not
+// stretch.
 #pragma once
 
 #include <cstddef>
@@ -16,7 +16,7 @@ using Series = std::vector<Point>;  // ascending x, finite y
 /// is there. Unlike an exponential average it does not lag behind.
 Series smooth(const Series& series, size_t radius);
 
-/// At most `most` points (at least 4) that draw the same image: the lowest and highest of every run of
+/// At most `most` points (at least 4) that draw the same curve: the lowest and highest of every run of
 /// neighbours, and the first and last point.
 Series thin(const Series& series, size_t most);
 

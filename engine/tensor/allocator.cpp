@@ -150,7 +150,7 @@ class CachingAllocator final : public Allocator {
     }
     if (!p) {
       const DeviceMemory memory = backend_.memory();
-      failure("out of memory on ", name_of(device_), ": asked for ", mib(wanted), " with ",
+      failure("out of memory on ", device_, ": asked for ", mib(wanted), " with ",
               mib(static_cast<size_t>(stats_.bytes_in_use)), " in use",
               memory.total ? str(" and ", mib(memory.free), " of ", mib(memory.total), " free") : "",
               "; a smaller batch or resolution, or gradient checkpointing, needs less");

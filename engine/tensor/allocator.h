@@ -42,7 +42,7 @@ class Allocator {
 Allocator& allocator_of(Device device);
 
 /// Memory of one's own within a device's allocator: what is freed to it is handed out to nobody else. For a
-/// recorded graph, whose temporary tensors keep their addresses while they are free between two launches.
+/// captured graph, whose temporary tensors keep their addresses while they are free between two launches.
 class MemoryPool {
  public:
   explicit MemoryPool(Device device);

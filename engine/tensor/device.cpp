@@ -35,17 +35,15 @@ Device parse_device(const std::string& name) {
   if (name == "cpu") return Device::kCpu;
   if (name == "cuda") {
     if (!have_cuda)
-      bad_input(
-          "--device cuda: there is no CUDA device on this machine, or this build has no CUDA; use cpu or "
-          "auto");
+      bad_input("cuda: there is no CUDA device on this machine, or this build has no CUDA; use cpu or auto");
     return Device::kCuda;
   }
-  bad_input("--device ", name, ": expected auto, cpu or cuda");
+  bad_input(name, ": expected auto, cpu or cuda");
 }
 
 Backend& backend_of(Device device) {
   Backend* backend = registry()[static_cast<int>(device)];
-  if (!backend) bad_input("this build or machine has no device \"", name_of(device), "\"");
+  if (!backend) bad_input("this build or machine has no device \"", device, "\"");
   return *backend;
 }
 

@@ -1,6 +1,7 @@
 // Devices, chosen at run time, and the backend that serves each.
 #pragma once
 
+#include <ostream>
 #include <string>
 
 #include "kernels/backend.h"
@@ -10,6 +11,9 @@ namespace imago {
 enum class Device { kCpu, kCuda, kReference, kPlan, kCudaOnCpu };
 
 const char* name_of(Device device);  // "cpu", "cuda", ...
+inline std::ostream& operator<<(std::ostream& out, Device device) {
+  return out << name_of(device);
+}
 
 /// "auto" (CUDA where there is a device, else the CPU), "cpu" or "cuda". Throws bad input for anything else,
 /// and for "cuda" where there is no CUDA device.

@@ -9,7 +9,7 @@ namespace imago {
 
 /// Tensors that the host fills again and again. They lie in one block of device memory, always at the
 /// same place, and one copy brings them all there: the fixed cost of a copy is paid once, and a
-/// recorded graph can read them.
+/// captured graph can read them.
 class PackedUpload {
  public:
   using Index = size_t;

@@ -59,14 +59,13 @@ TensorRef Tensor::ref() const {
 }
 
 Tensor Tensor::view(const Shape& shape) const {
-  check(shape.numel() == numel(), "view: ", this->shape().to_string(), " has not the elements of ",
-        shape.to_string());
+  check(shape.numel() == numel(), "view: ", this->shape(), " has not the elements of ", shape);
   return slice(0, shape);
 }
 
 Tensor Tensor::slice(int64_t offset, const Shape& shape) const {
-  check(offset >= 0 && offset + shape.numel() <= numel(), "slice: ", offset, " + ", shape.to_string(),
-        " exceeds ", numel());
+  check(offset >= 0 && offset + shape.numel() <= numel(), "slice: ", offset, " + ", shape, " exceeds ",
+        numel());
   const size_t bytes = static_cast<size_t>(offset) * size_of(dtype());
   return make_tensor(impl_->storage, impl_->byte_offset + bytes, shape, dtype(), device());
 }
@@ -75,8 +74,8 @@ Tensor Tensor::reinterpret(int64_t byte_offset, const Shape& shape, DType dtype)
   const size_t bytes = static_cast<size_t>(shape.numel()) * size_of(dtype);
   check(byte_offset >= 0 && static_cast<size_t>(byte_offset) % size_of(dtype) == 0 &&
             static_cast<size_t>(byte_offset) + bytes <= ref().bytes(),
-        "reinterpret: ", shape.to_string(), " of ", name_of(dtype), " at byte ", byte_offset,
-        " does not fit in ", ref().bytes(), " bytes");
+        "reinterpret: ", shape, " of ", dtype, " at byte ", byte_offset, " does not fit in ", ref().bytes(),
+        " bytes");
   return make_tensor(impl_->storage, impl_->byte_offset + static_cast<size_t>(byte_offset), shape, dtype,
                      device());
 }
@@ -128,7 +127,7 @@ Tensor empty_like(const Tensor& x) {
 
 Tensor zeros(const Shape& shape, DType dtype, Device device) {
   Tensor t = empty(shape, dtype, device);
-  backend_of(device).fill(t, 0);
+  fill(t, 0);
   return t;
 }
 
@@ -153,7 +152,7 @@ std::vector<double> to_doubles(const Tensor& x) {
     case DType::kFloat32: return widened<float>(x);
     case DType::kBFloat16: return widened<bf16>(x);
     case DType::kFloat64: return to_vector<double>(x);
-    default: failure("to_doubles: ", name_of(x.dtype()), " is no float type");
+    default: failure("to_doubles: ", x.dtype(), " is no float type");
   }
 }
 
@@ -161,12 +160,18 @@ Tensor from_doubles(const std::vector<double>& host, const Shape& shape, DType d
   switch (dtype) {
     case DType::kFloat32: return from_vector(std::vector<float>(host.begin(), host.end()), shape, device);
     case DType::kFloat64: return from_vector(host, shape, device);
-    default: failure("from_doubles: expected float32 or float64, not ", name_of(dtype));
+    default: failure("from_doubles: expected float32 or float64, not ", dtype);
   }
 }
 
 void upload(const void* host, const Tensor& x) {
   backend_of(x).upload(x.data(), host, x.ref().bytes());
+}
+void fill(const Tensor& y, double value) {
+  backend_of(y).fill(y, value);
+}
+void copy(const Tensor& from, const Tensor& to) {
+  backend_of(from).copy(from, to);
 }
 void to_host(const Tensor& x, void* host) {
   backend_of(x).download(host, x.data(), x.ref().bytes());

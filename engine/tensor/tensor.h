@@ -38,7 +38,8 @@ class Tensor {
   operator TensorRef() const { return ref(); }
   operator ConstTensorRef() const { return ref(); }
 
-  /// The same elements under another shape of equal size; not differentiable (see ops/shape.h: reshape).
+  /// The same elements under another shape of equal size; not differentiable (engine/ops/elementwise.h has
+  /// reshape()).
   Tensor view(const Shape& shape) const;
   /// `shape` from element `offset` on, in the same storage.
   Tensor slice(int64_t offset, const Shape& shape) const;
@@ -74,7 +75,7 @@ Tensor from_host(const void* host, const Shape& shape, DType dtype, Device devic
 template <class T>
 Tensor from_vector(const std::vector<T>& host, const Shape& shape, Device device) {
   check(static_cast<int64_t>(host.size()) == shape.numel(), "from_vector: ", host.size(), " elements for ",
-        shape.to_string());
+        shape);
   return from_host(host.data(), shape, dtype_of<T>, device);
 }
 
@@ -83,8 +84,7 @@ void to_host(const Tensor& x, void* host);  // numel elements of x's type
 /// The elements as T, which must be x's type.
 template <class T>
 std::vector<T> to_vector(const Tensor& x) {
-  check(x.dtype() == dtype_of<T>, "to_vector: the tensor is ", name_of(x.dtype()), ", not ",
-        name_of(dtype_of<T>));
+  check(x.dtype() == dtype_of<T>, "to_vector: the tensor is ", x.dtype(), ", not ", dtype_of<T>);
   std::vector<T> host(static_cast<size_t>(x.numel()));
   to_host(x, host.data());
   return host;
@@ -94,8 +94,10 @@ std::vector<T> to_vector(const Tensor& x) {
 std::vector<double> to_doubles(const Tensor& x);
 Tensor from_doubles(const std::vector<double>& host, const Shape& shape, DType dtype, Device device);
 
-/// Overwrites x's elements from host memory.
-void upload(const void* host, const Tensor& x);
+// ---- Overwriting elements ----
+void upload(const void* host, const Tensor& x);   // from host memory
+void fill(const Tensor& y, double value);         // all of y
+void copy(const Tensor& from, const Tensor& to);  // equal shapes on one device; rounded where types differ
 
 inline Backend& backend_of(const Tensor& x) {
   return backend_of(x.device());

@@ -1,12 +1,10 @@
-// The CPU backend's memory and threads.
+// The CPU backend's memory.
 #include "kernels/cpu/cpu_backend.h"
 
-#include <omp.h>
 #include <sys/mman.h>
 
 #include <cstdlib>
 #include <cstring>
-#include <thread>
 
 #include "kernels/cpu/parallel.h"
 
@@ -33,28 +31,6 @@ void* map_huge(size_t bytes) {
   if (tail > 0) munmap(aligned + size, tail);
   madvise(aligned, size, MADV_HUGEPAGE);  // a hint: small pages are right too, only slower
   return aligned;
-}
-
-/// Makes OpenMP's idle threads sleep instead of spin.
-///
-/// libgomp spins for 300,000 rounds (milliseconds) at every barrier; beside a busy neighbour the spinning
-/// thread burns the very time slice that the late one needs, and a step can become many times slower. Its own
-/// remedy is OMP_WAIT_POLICY=passive, but that is read before main() and before any code of ours can set it.
-/// It has a second rule, though: while a process has more OpenMP threads than cores, it spins 1000 rounds
-/// only. So one idle team of two, parked for good on a thread of its own, is enough to tip the balance. It
-/// costs no time: both threads sleep. Nothing is done if the user has chosen a policy.
-void keep_idle_threads_asleep() {
-  if (std::getenv("OMP_WAIT_POLICY") || std::getenv("GOMP_SPINCOUNT")) return;
-  try {
-    std::thread([] {
-      int size = 0;
-#pragma omp parallel num_threads(2) reduction(+ : size)
-      size += 1;
-      while (size > 0) std::this_thread::sleep_for(std::chrono::hours(24));
-    }).detach();
-  } catch (const std::system_error&) {
-    // No thread to spare: slower beside neighbours, nothing else.
-  }
 }
 
 }  // namespace
@@ -87,11 +63,7 @@ void CpuBackend::download(void* host, const void* device, size_t bytes) {
 }
 
 Backend& cpu_backend() {
-  static CpuBackend& backend = [&]() -> CpuBackend& {
-    keep_idle_threads_asleep();
-    static CpuBackend the_one;
-    return the_one;
-  }();
+  static CpuBackend backend;
   return backend;
 }
 

@@ -17,8 +17,8 @@ namespace imago {
 /// load_weights(weights, ...).
 struct PipelineFolder {
   UNetConfig unet;
-  SchedulerConfig
-      scheduler;  // the defaults (DDPM, linear) where the folder has none: then there is a warning
+  /// The defaults (DDPM, linear) where the folder has none: then there is a warning.
+  SchedulerConfig scheduler;
   std::filesystem::path weights;  // a safetensors file
   std::vector<std::string> warnings;
 };
@@ -41,8 +41,7 @@ void write_pipeline_folder(const std::filesystem::path& folder, const UNetConfig
 void write_unet_folder(const std::filesystem::path& folder, const UNetConfig& unet,
                        const FlatParameters& parameters, const Tensor& flat);
 
-/// config.json of a model folder, a pipeline folder (its unet/), or a JSON file itself:
-/// `--model_config_name_or_path`.
+/// config.json of a model folder, a pipeline folder (its unet/), or a JSON file itself.
 UNetConfig read_unet_config_anywhere(const std::filesystem::path& path, std::vector<std::string>& warnings);
 
 }  // namespace imago

@@ -4,20 +4,22 @@
 #include <cmath>
 
 #include "engine/ops/elementwise.h"
-#include "engine/random/streams.h"
-#include "engine/tensor/recorded_work.h"
+#include "engine/ops/random.h"
+#include "engine/tensor/captured_graph.h"
+#include "models/diffusion/ops.h"
+#include "models/diffusion/streams.h"
 #include "models/diffusion/thresholding.h"
 
 namespace imago {
 namespace {
 
-struct Image {
+struct Size {
   int64_t height, width;
 };
 
-Image image_size(const UNet& model, const SampleRequest& r) {
+Size image_size(const UNet& model, const SampleRequest& r) {
   const auto& size = model.config().sample_size;
-  Image p{r.height, r.width};
+  Size p{r.height, r.width};
   if (p.height == 0 && p.width == 0) {
     if (!size) bad_input("the model's config.json gives no sample_size: say which size to sample");
     p = {(*size)[0], (*size)[1]};
@@ -36,15 +38,15 @@ void check_request(const UNet& model, const SampleRequest& r) {
   if (c.time_embedding_type == "fourier")
     bad_input(
         "time_embedding_type \"fourier\" divides by the time and cannot be sampled by DDPM or DDIM, whose "
-        "times "
-        "include 0");
+        "times include 0");
 }
 
-// The images of one batch, from noise to the end. The network is the same work in every step, and recorded.
-class Batch {
+// Images that go through the network together, from noise to the end. The network is the same work in every
+// step: a captured graph.
+class SamplingBatch {
  public:
-  Batch(UNet& model, const Scheduler& scheduler, const SampleRequest& request, const MemoryPool& memory,
-        int64_t first, int64_t count)
+  SamplingBatch(UNet& model, const Scheduler& scheduler, const SampleRequest& request,
+                const MemoryPool& memory, int64_t first, int64_t count)
       : model_(model),
         scheduler_(scheduler),
         request_(request),
@@ -59,19 +61,16 @@ class Batch {
   Tensor start(const Shape& image) const {  // x_T [B,H,W,C]
     const DType exact = request_.activations == DType::kFloat64 ? DType::kFloat64 : DType::kFloat32;
     if (request_.initial_noise) return cast(rows_of(request_.initial_noise), exact);
-    const Tensor x = empty({count_, image[0], image[1], image[2]}, exact, request_.device);
-    backend_of(x).normal({request_.seed, stream(Purpose::kSampleStart), ids_}, x);
-    return x;
+    const RandomKey key{request_.seed, random_stream(DiffusionPurpose::kSampleStart), ids_};
+    return normal({count_, image[0], image[1], image[2]}, key, exact, request_.device);
   }
 
   Tensor step(const Tensor& x, int i) {  // x [B,H,W,C]
     const Tensor m = predict(x, scheduler_.timesteps()[i]);
     const SamplerStep s = scheduler_.step(i);
-    const RandomKey key{request_.seed, stream(Purpose::kSampleNoise, static_cast<uint32_t>(i)), ids_};
-    if (scheduler_.config().thresholding) return thresholded(x, m, s, key);
-    const Tensor y = empty_like(x);  // [B,H,W,C]
-    backend_of(x).sampler_step(x, m, s, key, y);
-    return y;
+    const RandomKey key{request_.seed,
+                        random_stream(DiffusionPurpose::kSampleNoise, static_cast<uint32_t>(i)), ids_};
+    return scheduler_.config().thresholding ? thresholded(x, m, s, key) : sampler_step(x, m, s, key);
   }
 
  private:
@@ -80,18 +79,14 @@ class Batch {
       input_ = empty(x.shape(), request_.activations, request_.device);           // [B,H,W,C]
       times_ = empty({count_}, timestep_type(model_.config()), request_.device);  // [B]
     }
-    backend_of(x).copy(x, input_);
+    copy(x, input_);
     upload_timesteps(model_.config(), std::vector<int>(static_cast<size_t>(count_), t), times_);
     network_.run([this] { output_ = model_.forward(input_, times_, labels_); });
     return output_;  // [B,H,W,C]
   }
 
   Tensor thresholded(const Tensor& x, const Tensor& m, const SamplerStep& s, const RandomKey& key) const {
-    Tensor z;
-    if (s.sigma != 0) {
-      z = empty_like(x);  // [B,H,W,C]
-      backend_of(x).normal(key, z);
-    }
+    const Tensor z = s.sigma != 0 ? normal(x.shape(), key, x.dtype(), x.device()) : Tensor();  // [B,H,W,C]
     const SchedulerConfig& c = scheduler_.config();
     return thresholded_step(x, m, z, s, c.dynamic_thresholding_ratio, c.sample_max_value);
   }
@@ -108,7 +103,7 @@ class Batch {
   int64_t first_, count_;
   Tensor ids_, labels_;
   Tensor input_, times_, output_;  // of the network, in place from step to step
-  RecordedWork network_;
+  CapturedGraph network_;
 };
 
 }  // namespace
@@ -121,8 +116,8 @@ Tensor sample(UNet& model, const Scheduler& scheduler, const SampleRequest& requ
   const auto n = static_cast<int64_t>(request.ids.size());
   const Shape all{n, height, width, image[2]};
   if (request.initial_noise && request.initial_noise.shape() != all)
-    bad_input("initial noise: expected ", all.to_string(), " (images, height, width, channels), not ",
-              request.initial_noise.shape().to_string());
+    bad_input("initial noise: expected ", all, " (images, height, width, channels), not ",
+              request.initial_noise.shape());
   const DType exact = request.activations == DType::kFloat64 ? DType::kFloat64 : DType::kFloat32;
   const Tensor result = empty(all, exact, request.device);  // [N,H,W,C]
   const int64_t batches = (n + request.batch_size - 1) / request.batch_size,
@@ -131,13 +126,13 @@ Tensor sample(UNet& model, const Scheduler& scheduler, const SampleRequest& requ
   const MemoryPool memory(request.device);
   for (int64_t first = 0; first < n; first += request.batch_size) {
     const int64_t count = std::min<int64_t>(request.batch_size, n - first);
-    Batch batch(model, scheduler, request, memory, first, count);
+    SamplingBatch batch(model, scheduler, request, memory, first, count);
     Tensor x = batch.start(image);  // [B,H,W,C]
     for (int i = 0; i < scheduler.steps(); ++i) {
       x = batch.step(x, i);
       if (request.progress) request.progress(++done, total);
     }
-    backend_of(result).copy(x, result.slice(first * image.numel(), x.shape()));
+    copy(x, result.slice(first * image.numel(), x.shape()));
   }
   return result;
 }

@@ -4,7 +4,7 @@
 #include <memory>
 #include <vector>
 
-#include "kernels/backend.h"
+#include "models/diffusion/ops.h"
 #include "models/diffusion/scheduler_config.h"
 
 namespace imago {

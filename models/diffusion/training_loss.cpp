@@ -6,8 +6,9 @@
 
 #include "engine/ops/elementwise.h"
 #include "engine/ops/loss.h"
-#include "engine/random/streams.h"
 #include "kernels/philox.h"
+#include "models/diffusion/ops.h"
+#include "models/diffusion/streams.h"
 
 namespace imago {
 namespace {
@@ -33,7 +34,8 @@ TrainingLoss::TrainingLoss(const SchedulerConfig& config, const Options& options
 
 int TrainingLoss::timestep_of(int64_t sample_id) const {
   const auto T = static_cast<uint32_t>(schedule_.timesteps());
-  return static_cast<int>(uniform_below(T, options_.seed, stream(Purpose::kTimesteps), sample_id, 0));
+  return static_cast<int>(
+      uniform_below(T, options_.seed, random_stream(DiffusionPurpose::kTimesteps), sample_id, 0));
 }
 
 float TrainingLoss::weight_of(int t) const {
@@ -83,10 +85,10 @@ Tensor TrainingLoss::operator()(UNet& model, const TrainingBatch& batch) const {
         "time_embedding_type \"fourier\" divides by the time and cannot be trained with DDPM, whose times "
         "include 0");
   const DType exact = options_.activations == DType::kFloat64 ? DType::kFloat64 : DType::kFloat32;
-  const RandomKey key{options_.seed, stream(Purpose::kNoise), batch.ids};
+  const RandomKey key{options_.seed, random_stream(DiffusionPurpose::kNoise), batch.ids};
   const Tensor xt = empty(x0.shape(), options_.activations, x0.device());  // [N,H,W,C]
   const Tensor target = empty(x0.shape(), exact, x0.device());             // [N,H,W,C]
-  backend_of(x0).q_sample(x0, batch.coefficients, key, xt, target);
+  q_sample(x0, batch.coefficients, key, xt, target);
   const Tensor prediction = model.forward(xt, batch.timesteps, batch.class_labels);  // [N,H,W,C]
   return mse_loss(prediction, target, cast(batch.weights, exact));                   // [N]
 }

@@ -3,8 +3,9 @@
 #include <algorithm>
 #include <cmath>
 
+#include "engine/autograd/observer.h"
 #include "engine/autograd/tape.h"
-#include "engine/nn/layers.h"
+#include "engine/nn/dropout.h"
 
 namespace imago {
 

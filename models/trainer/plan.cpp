@@ -4,6 +4,7 @@
 #include <cstdio>
 #include <map>
 
+#include "engine/autograd/observer.h"
 #include "engine/autograd/tape.h"
 #include "engine/report/progress.h"
 #include "engine/tensor/allocator.h"

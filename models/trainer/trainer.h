@@ -9,8 +9,8 @@
 
 #include "engine/data/loader.h"
 #include "engine/optim/lr_schedule.h"
-#include "engine/report/metrics.h"
-#include "engine/tensor/recorded_work.h"
+#include "engine/tensor/captured_graph.h"
+#include "models/report/metrics.h"
 #include "models/trainer/micro_batch.h"
 #include "models/trainer/step_inputs.h"
 #include "models/trainer/train_config.h"
@@ -93,7 +93,7 @@ class Trainer {
   Tensor dloss_;            // [batch_size] float32
   Tensor results_;          // [images_per_step + 1] float32, of the step on the device
   MemoryPool step_memory_;  // of a recorded step's temporary tensors
-  RecordedWork recorded_step_;
+  CapturedGraph recorded_step_;
   std::deque<Pending> pending_;
   double clock_ = 0, busy_ = 0;  // when it was last read, and what is to be shared among rows (seconds)
   std::filesystem::path

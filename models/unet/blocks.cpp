@@ -2,19 +2,21 @@
 
 #include <algorithm>
 
+#include "engine/autograd/observer.h"
+#include "engine/autograd/recompute.h"
 #include "models/unet/config.h"
 
 namespace imago {
 namespace {
 
-// A layer of a block: resnet, then attention if there is one. With checkpointing it keeps its inputs alone.
+// A layer of a block: resnet, then attention if there is one. Recomputing, it keeps its inputs alone.
 Tensor run_layer(ResnetBlock* resnet, SelfAttention* attention, const Tensor& x, const Tensor& skip,
-                 const Tensor& act_temb, bool checkpointing) {
+                 const Tensor& act_temb, bool recomputing) {
   const auto layer = [=](const std::vector<Tensor>& in) {
     const Tensor h = resnet->forward(in[0], in[1], in[2]);  // [N,H,W,K]
     return attention ? attention->forward(h) : h;           // [N,H,W,K]
   };
-  return checkpointing ? checkpoint(layer, {x, skip, act_temb}) : layer({x, skip, act_temb});
+  return recomputing ? recompute(layer, {x, skip, act_temb}) : layer({x, skip, act_temb});
 }
 
 template <class T>
@@ -75,17 +77,17 @@ DownBlock::DownBlock(BlockBuilder& build, int level) {
   }
 }
 
-Tensor DownBlock::forward(Tensor x, const Tensor& act_temb, std::vector<Tensor>& skips, bool checkpointing) {
+Tensor DownBlock::forward(Tensor x, const Tensor& act_temb, std::vector<Tensor>& skips, bool recomputing) {
   const LayerScope scope(path());
   for (size_t j = 0; j < resnets_.size(); ++j) {
     x = run_layer(resnets_[j].get(), at_or_null(attentions_, j), x, {}, act_temb,
-                  checkpointing);  // [N,H,W,K]
+                  recomputing);  // [N,H,W,K]
     skips.push_back(x);
   }
   if (!downsample_ && !downsample_resnet_) return x;
   x = downsample_
           ? downsample_->forward(x)
-          : run_layer(downsample_resnet_.get(), nullptr, x, {}, act_temb, checkpointing);  // [N,H/2,W/2,K]
+          : run_layer(downsample_resnet_.get(), nullptr, x, {}, act_temb, recomputing);  // [N,H/2,W/2,K]
   skips.push_back(x);
   return x;
 }
@@ -108,10 +110,10 @@ MidBlock::MidBlock(BlockBuilder& build) {
   add("resnets.1", *resnet_1_);
 }
 
-Tensor MidBlock::forward(Tensor x, const Tensor& act_temb, bool checkpointing) {
+Tensor MidBlock::forward(Tensor x, const Tensor& act_temb, bool recomputing) {
   const LayerScope scope(path());
-  x = run_layer(resnet_0_.get(), attention_.get(), x, {}, act_temb, checkpointing);  // [N,H,W,C]
-  return run_layer(resnet_1_.get(), nullptr, x, {}, act_temb, checkpointing);        // [N,H,W,C]
+  x = run_layer(resnet_0_.get(), attention_.get(), x, {}, act_temb, recomputing);  // [N,H,W,C]
+  return run_layer(resnet_1_.get(), nullptr, x, {}, act_temb, recomputing);        // [N,H,W,C]
 }
 
 // ---- Up ----
@@ -142,17 +144,17 @@ UpBlock::UpBlock(BlockBuilder& build, int level) {
   }
 }
 
-Tensor UpBlock::forward(Tensor x, const Tensor& act_temb, std::vector<Tensor>& skips, bool checkpointing) {
+Tensor UpBlock::forward(Tensor x, const Tensor& act_temb, std::vector<Tensor>& skips, bool recomputing) {
   const LayerScope scope(path());
   for (size_t j = 0; j < resnets_.size(); ++j) {
     const Tensor skip = std::move(skips.back());  // [N,H,W,S]
     skips.pop_back();
     x = run_layer(resnets_[j].get(), at_or_null(attentions_, j), x, skip, act_temb,
-                  checkpointing);  // [N,H,W,K]
+                  recomputing);  // [N,H,W,K]
   }
-  if (upsample_) return upsample_->forward(x);                                        // [N,2H,2W,K]
-  if (!upsample_resnet_) return x;                                                    // [N,H,W,K]
-  return run_layer(upsample_resnet_.get(), nullptr, x, {}, act_temb, checkpointing);  // [N,2H,2W,K]
+  if (upsample_) return upsample_->forward(x);                                      // [N,2H,2W,K]
+  if (!upsample_resnet_) return x;                                                  // [N,H,W,K]
+  return run_layer(upsample_resnet_.get(), nullptr, x, {}, act_temb, recomputing);  // [N,2H,2W,K]
 }
 
 }  // namespace imago

@@ -4,7 +4,9 @@
 #include <memory>
 #include <vector>
 
+#include "models/unet/resample.h"
 #include "models/unet/resnet_block.h"
+#include "models/unet/self_attention.h"
 
 namespace imago {
 
@@ -28,7 +30,7 @@ class DownBlock : public Module {
  public:
   DownBlock(BlockBuilder& build, int level);
   /// x [N,H,W,C] -> [N,H/2,W/2,K] (the last: [N,H,W,K]). Every layer's result is pushed to `skips`.
-  Tensor forward(Tensor x, const Tensor& act_temb, std::vector<Tensor>& skips, bool checkpointing);
+  Tensor forward(Tensor x, const Tensor& act_temb, std::vector<Tensor>& skips, bool recomputing);
 
  private:
   std::vector<std::unique_ptr<SelfAttention>> attentions_;  // as many as resnets, or none
@@ -41,7 +43,7 @@ class DownBlock : public Module {
 class MidBlock : public Module {
  public:
   explicit MidBlock(BlockBuilder& build);
-  Tensor forward(Tensor x, const Tensor& act_temb, bool checkpointing);  // [N,H,W,C] -> [N,H,W,C]
+  Tensor forward(Tensor x, const Tensor& act_temb, bool recomputing);  // [N,H,W,C] -> [N,H,W,C]
 
  private:
   std::unique_ptr<SelfAttention> attention_;  // may be absent
@@ -54,7 +56,7 @@ class UpBlock : public Module {
  public:
   UpBlock(BlockBuilder& build, int level);
   /// x [N,H,W,C] -> [N,2H,2W,K] (the last: [N,H,W,K]). Pops one of `skips` for each layer.
-  Tensor forward(Tensor x, const Tensor& act_temb, std::vector<Tensor>& skips, bool checkpointing);
+  Tensor forward(Tensor x, const Tensor& act_temb, std::vector<Tensor>& skips, bool recomputing);
 
  private:
   std::vector<std::unique_ptr<SelfAttention>> attentions_;  // as many as resnets, or none

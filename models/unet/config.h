@@ -36,8 +36,8 @@ struct UNetConfig {
   double norm_eps = 1e-5;
   std::string resnet_time_scale_shift = "default";  // default | scale_shift
   bool add_attention = true;                        // in the middle block
-  std::optional<std::string>
-      class_embed_type;  // timestep | identity; absent: a table, if num_class_embeds is set
+  /// timestep | identity; absent: a table, if num_class_embeds is set.
+  std::optional<std::string> class_embed_type;
   std::optional<int> num_class_embeds;
   std::optional<int> num_train_timesteps;  // rows of the learned time embedding
 
@@ -48,7 +48,8 @@ struct UNetConfig {
 
   /// Bad input, naming `source` and the key, where the values make no network or one that is not supported.
   void validate(const std::string& source) const;
-  /// Bad input, naming `what` ("--resolution"), unless H and W can be halved levels - 1 times.
+  /// Bad input, naming `what` ("unet/config.json: sample_size"), unless H and W can be halved levels - 1
+  /// times.
   void check_resolution(int64_t height, int64_t width, const std::string& what) const;
 
   /// The model that diffusers' train_unconditional.py trains when it is given no configuration: six levels of

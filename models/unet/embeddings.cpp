@@ -2,13 +2,14 @@
 
 #include <cmath>
 
+#include "engine/autograd/observer.h"
 #include "engine/ops/elementwise.h"
 #include "engine/ops/embedding.h"
+#include "models/unet/fourier.h"
+#include "models/unet/inputs.h"
 
 namespace imago {
 namespace {
-
-constexpr double kPi = 3.14159265358979323846;
 
 // f_i = exp(-ln(10000) i / (half - shift)), in float32 and in diffusers' order: sin(t f) at t = 999 shows
 // every bit of f.
@@ -38,8 +39,8 @@ TimeProjection::TimeProjection(const UNetConfig& config)
 
 Tensor TimeProjection::forward(const Tensor& t, DType dtype) {  // t [N]
   const LayerScope scope(path());
-  if (kind_ == Kind::kLearned) return embedding(weight_, index_of(t), dtype);  // [N,width]
-  if (kind_ == Kind::kFourier) return fourier(t, dtype);                       // [N,width]
+  if (kind_ == Kind::kLearned) return embedding(weight_, index_of(t), dtype);     // [N,width]
+  if (kind_ == Kind::kFourier) return fourier_features(t, weight_.value, dtype);  // [N,width]
   if (!frequencies_ || frequencies_.device() != t.device())
     frequencies_ = from_vector(positional_frequencies(width_ / 2, freq_shift_), {width_ / 2}, t.device());
   const bool ready = t.dtype() == DType::kFloat32;
@@ -52,27 +53,6 @@ Tensor TimeProjection::index_of(const Tensor& t) const {
   std::vector<int32_t> index;
   for (float value : host_floats(t)) index.push_back(static_cast<int32_t>(std::lround(value)));
   return from_vector(index, t.shape(), t.device());  // [N]
-}
-
-// On the host and in double: W has deviation 16, so that in float32 the angle's rounding would show.
-Tensor TimeProjection::fourier(const Tensor& t, DType dtype) const {
-  const std::vector<float> times = host_floats(t);
-  const std::vector<double> w = to_doubles(weight_.value);
-  const int64_t n = t.dim(0), half = width_ / 2;
-  std::vector<float> features(static_cast<size_t>(n * width_));
-  for (int64_t i = 0; i < n; ++i)
-    for (int64_t j = 0; j < half; ++j) {
-      const double angle = 2 * kPi * w[j] * std::log(static_cast<double>(times[i]));
-      features[i * width_ + j] = static_cast<float>(std::sin(angle));
-      features[i * width_ + half + j] = static_cast<float>(std::cos(angle));
-    }
-  return cast(from_vector(features, {n, width_}, t.device()), dtype);  // [N,width]
-}
-
-std::vector<float> host_floats(const Tensor& t) {
-  if (t.dtype() == DType::kFloat32) return to_vector<float>(t);
-  const std::vector<int32_t> whole = to_vector<int32_t>(t);
-  return {whole.begin(), whole.end()};
 }
 
 TimestepEmbedding::TimestepEmbedding(int64_t in, int64_t width)

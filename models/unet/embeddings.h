@@ -2,9 +2,8 @@
 #pragma once
 
 #include <memory>
-#include <vector>
 
-#include "engine/nn/layers.h"
+#include "engine/nn/linear.h"
 #include "models/unet/config.h"
 
 namespace imago {
@@ -20,7 +19,6 @@ class TimeProjection : public Module {
   Tensor forward(const Tensor& t, DType dtype);
 
  private:
-  Tensor fourier(const Tensor& t, DType dtype) const;
   Tensor index_of(const Tensor& t) const;
 
   enum class Kind { kPositional, kFourier, kLearned } kind_;
@@ -53,8 +51,5 @@ class ClassEmbedding : public Module {
   Parameter weight_;                             // the table
   std::unique_ptr<Linear> linear_1_, linear_2_;  // "timestep"
 };
-
-/// [N] float32 or int32 -> host.
-std::vector<float> host_floats(const Tensor& t);
 
 }  // namespace imago

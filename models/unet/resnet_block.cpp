@@ -1,5 +1,6 @@
 #include "models/unet/resnet_block.h"
 
+#include "engine/autograd/observer.h"
 #include "engine/ops/resample.h"
 
 namespace imago {

@@ -3,7 +3,10 @@
 
 #include <memory>
 
-#include "engine/nn/layers.h"
+#include "engine/nn/conv2d.h"
+#include "engine/nn/dropout.h"
+#include "engine/nn/group_norm.h"
+#include "engine/nn/linear.h"
 
 namespace imago {
 

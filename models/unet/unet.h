@@ -1,12 +1,16 @@
 // The U-Net that predicts noise (Ho 2020, appendix B; Ronneberger 2015), as diffusers' UNet2DModel builds it.
 #pragma once
 
+#include <functional>
+#include <initializer_list>
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "models/unet/blocks.h"
 #include "models/unet/config.h"
 #include "models/unet/embeddings.h"
+#include "models/unet/inputs.h"
 
 namespace imago {
 
@@ -26,7 +30,15 @@ class UNet : public Module {
   /// On: blocks keep only their inputs and compute the rest again in backward, about a third more work for a
   /// fraction of the memory. The output has the same bits; gradients too, but for the order in which some are
   /// added. A DropoutScope must then live until backward has run.
-  void set_gradient_checkpointing(bool on) { checkpointing_ = on; }
+  void set_gradient_checkpointing(bool on) { recomputing_ = on; }
+
+  /// From the next forward on, backward calls `complete` with the path of each top-level child
+  /// ("up_blocks.1") once, as soon as its gradients have their final values, last layer first: conv_out,
+  /// conv_norm_out, the blocks, conv_in, and the embeddings at the end. So a reduction over devices can start
+  /// while the rest is computed. Nothing is recorded, and nothing called, for an empty function.
+  void on_gradients_complete(std::function<void(const std::string& child)> complete) {
+    complete_ = std::move(complete);
+  }
 
   const UNetConfig& config() const { return config_; }
   int64_t parameter_count();
@@ -34,10 +46,16 @@ class UNet : public Module {
  private:
   void register_modules();
   Tensor embed(const Tensor& timesteps, const Tensor& class_labels, DType dtype);
+  static Tensor centered(const Tensor& x);
+  /// h, where `children` (the last first) and all layers behind them begin: when backward gets here, they are
+  /// complete.
+  Tensor marked(const Tensor& h, std::initializer_list<const Module*> children) const;
+  std::function<void()> reporting(std::initializer_list<const Module*> children) const;
   void check_inputs(const Tensor& x, const Tensor& timesteps, const Tensor& class_labels) const;
 
   UNetConfig config_;
-  bool checkpointing_ = false;
+  bool recomputing_ = false;
+  std::function<void(const std::string&)> complete_;
   std::unique_ptr<Conv2d> conv_in_;
   std::unique_ptr<TimeProjection> time_proj_;
   std::unique_ptr<TimestepEmbedding> time_embedding_;
@@ -48,17 +66,5 @@ class UNet : public Module {
   std::unique_ptr<GroupNorm> conv_norm_out_;
   std::unique_ptr<Conv2d> conv_out_;
 };
-
-/// The types of timesteps and class labels that the model's embeddings want: float32 for features computed
-/// from the number, int32 for rows of a table.
-DType timestep_type(const UNetConfig& config);
-DType class_label_type(const UNetConfig& config);
-/// [N] timesteps on a device, in the type that the model's time embedding wants. Bad input where a learned
-/// embedding has no row for one.
-Tensor timesteps_tensor(const UNetConfig& config, const std::vector<int>& timesteps, Device device);
-/// The same into a tensor of that type that is already there.
-void upload_timesteps(const UNetConfig& config, const std::vector<int>& timesteps, const Tensor& t);
-/// [N] class labels likewise. Bad input where the model has no such class.
-Tensor class_labels_tensor(const UNetConfig& config, const std::vector<int>& labels, Device device);
 
 }  // namespace imago

@@ -5,9 +5,9 @@
 
 #include "engine/data/decode.h"
 #include "engine/io/safetensors.h"
-#include "engine/random/streams.h"
 #include "engine/tensor/tensor.h"
 #include "models/diffusion/pipeline_folder.h"
+#include "models/diffusion/streams.h"
 #include "models/layout.h"
 #include "models/unet/unet.h"
 #include "tests/apps/tiny_run.h"
@@ -86,7 +86,7 @@ TEST_F(SampleTest, TheSeedsOwnNoiseGivesTheSeedsImages) {
   constexpr int64_t kImages = 5;
   const Tensor ids = from_vector(std::vector<int64_t>{0, 1, 2, 3, 4}, {kImages}, Device::kCpu);
   const Tensor noise = empty({kImages, 16, 16, 3}, DType::kFloat32, Device::kCpu);
-  backend_of(noise).normal({11, stream(Purpose::kSampleStart), ids}, noise);
+  backend_of(noise).normal({11, random_stream(DiffusionPurpose::kSampleStart), ids}, noise);
   const auto nchw = nhwc_to_nchw(to_vector<float>(noise), noise.shape());
   const NamedTensor named{"noise", {nchw.data(), DType::kFloat32, {kImages, 3, 16, 16}}};
   const fs::path file = folder_ / "noise.safetensors";

@@ -7,8 +7,8 @@
 #include <functional>
 #include <vector>
 
+#include "engine/autograd/parameter.h"
 #include "engine/autograd/tape.h"
-#include "engine/nn/module.h"
 #include "engine/random/streams.h"
 #include "kernels/philox.h"
 
@@ -17,7 +17,7 @@ namespace imago {
 /// N(0,1) numbers that depend on `id` alone.
 inline std::vector<double> random_doubles(int64_t n, int64_t id) {
   std::vector<double> v(static_cast<size_t>(n));
-  for (int64_t i = 0; i < n; ++i) v[i] = normal_at(1234, stream(Purpose::kInit), id, i);
+  for (int64_t i = 0; i < n; ++i) v[i] = normal_at(1234, random_stream(Purpose::kInit), id, i);
   return v;
 }
 

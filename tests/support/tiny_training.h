@@ -6,8 +6,8 @@
 #include <vector>
 
 #include "engine/data/dataset.h"
-#include "engine/report/metrics.h"
 #include "kernels/philox.h"
+#include "models/report/metrics.h"
 #include "models/trainer/train_config.h"
 
 namespace imago::testing {

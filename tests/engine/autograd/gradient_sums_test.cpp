@@ -1,6 +1,9 @@
 // Gradients of tensors that several operations read, where those operations add them up on the way.
 #include <gtest/gtest.h>
 
+#include "engine/autograd/continued_sums.h"
+#include "engine/autograd/observer.h"
+#include "engine/autograd/recompute.h"
 #include "engine/ops/conv2d.h"
 #include "engine/ops/elementwise.h"
 #include "engine/ops/group_norm.h"
@@ -103,17 +106,15 @@ TEST(GradientSums, LeavesAccumulateOverCalls) {
   for (size_t i = 0; i < sum.size(); ++i) EXPECT_NEAR(sum[i], 2 * once[i] + norm[i], 1e-12);
 }
 
-TEST(GradientSums, GoThroughCheckpoints) {
+TEST(GradientSums, GoThroughRecomputing) {
   const Readers r;
   const auto block = [&](const std::vector<Tensor>& in) {
     return add(r.conv(r.norm(in[0]), in[0]), r.conv(in[0], in[1], in[1]));
   };
-  const auto gradients = [&](bool checkpoints) {
+  const auto gradients = [&](bool again) {
     const Tensor x = random_leaf(kImage, 1), skip = random_leaf(kImage, 2);
     const Tensor h = silu(x);
-    const auto run = [&](const std::vector<Tensor>& in) {
-      return checkpoints ? checkpoint(block, in) : block(in);
-    };
+    const auto run = [&](const std::vector<Tensor>& in) { return again ? recompute(block, in) : block(in); };
     // h before, behind, and twice in one block.
     backward(add(add(r.conv(h), run({h, skip})), add(run({h, h}), silu(h))), ones());
     std::vector<double> all = to_vector<double>(x.grad()), more = to_vector<double>(skip.grad());
@@ -123,7 +124,7 @@ TEST(GradientSums, GoThroughCheckpoints) {
   const std::vector<double> kept = gradients(false), again = gradients(true);
   for (size_t i = 0; i < kept.size(); ++i) EXPECT_NEAR(again[i], kept[i], 1e-12 * (1 + std::abs(kept[i])));
   const Tensor x = random_leaf(kImage, 1);
-  check_gradients([&] { return checkpoint(block, {silu(x), silu(x)}); }, {x});
+  check_gradients([&] { return recompute(block, {silu(x), silu(x)}); }, {x});
 }
 
 TEST(GradientSums, AnOperationIsShownWhatTheOthersLeftAndReplacesWhatItTakes) {

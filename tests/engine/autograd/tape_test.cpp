@@ -1,6 +1,7 @@
 // The tape itself: accumulation, order, freeing, modes.
 #include <gtest/gtest.h>
 
+#include "engine/autograd/recompute.h"
 #include "engine/ops/elementwise.h"
 #include "engine/tensor/allocator.h"
 #include "tests/support/gradient_check.h"
@@ -77,7 +78,7 @@ TEST(Tape, ActivationsAreFreedAsBackwardPassesThem) {
   EXPECT_EQ(allocator.stats().bytes_in_use - before, 2 * kBytes);  // dy and x.grad()
 }
 
-TEST(Tape, CheckpointKeepsOnlyItsInputs) {
+TEST(Tape, RecomputeKeepsOnlyItsInputs) {
   constexpr int64_t kBytes = 8 << 10;
   const Tensor x = random_leaf({kBytes / 8}, 1);
   Allocator& allocator = allocator_of(Device::kReference);
@@ -87,7 +88,7 @@ TEST(Tape, CheckpointKeepsOnlyItsInputs) {
     for (int i = 0; i < 10; ++i) h = silu(h);
     return h;
   };
-  const Tensor y = checkpoint(deep, {x});
+  const Tensor y = recompute(deep, {x});
   EXPECT_EQ(allocator.stats().bytes_in_use - before, kBytes);  // the result alone
 }
 

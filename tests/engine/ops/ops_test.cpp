@@ -1,10 +1,9 @@
-// Every differentiable function of engine/ops and every layer of engine/nn: gradients by finite differences.
-// (That the kernels below compute the right values is the op table's business, tests/kernels/.)
+// Every differentiable function of engine/ops: gradients by finite differences. (That the kernels below
+// compute the right values is the op table's business, tests/kernels/.)
 #include <gtest/gtest.h>
 
-#include "engine/nn/flat_parameters.h"
-#include "engine/nn/layers.h"
 #include "engine/ops/attention.h"
+#include "engine/ops/conv2d.h"
 #include "engine/ops/elementwise.h"
 #include "engine/ops/embedding.h"
 #include "engine/ops/group_norm.h"
@@ -123,106 +122,6 @@ TEST(Ops, ShapeErrorsSayWhatWasExpected) {
   EXPECT_THROW(attention(x, x, x, 1, 1), Error);
   EXPECT_THROW(linear(x, random_parameter({2, 3}, 5), nullptr, random_leaf({1, 2, 8, 2}, 6)), Error);
   EXPECT_THROW(avg_pool2x(random_leaf({1, 3, 4, 1}, 4)), Error);
-}
-
-/// A module with one of everything, in float64.
-struct Everything : Module {
-  Conv2d conv{3, 4, 3};
-  GroupNorm norm{2, 4, 1e-5f, Activation::kSilu};
-  SelfAttention attention{{.channels = 4, .head_dim = 2, .groups = 2, .scale = 0.5f}};
-  SelfAttention cut{{.channels = 4, .head_dim = 3, .groups = 0}};  // inner = 3, not 4
-  Downsample down{4, 0};
-  Upsample up{4};
-  Linear linear{4, 2};
-  Everything() {
-    add("conv", conv);
-    add("norm", norm);
-    add("attention", attention);
-    add("cut", cut);
-    add("down", down);
-    add("up", up);
-    add("linear", linear);
-    name_paths();
-  }
-  Tensor forward(const Tensor& x) {  // [N,H,W,3] -> [N,H,W,2]
-    const Tensor h = norm.forward(conv.forward(x));
-    return linear.forward(up.forward(down.forward(cut.forward(attention.forward(h)))));
-  }
-};
-
-FlatParameters::Options float64() {
-  return {Device::kReference, DType::kFloat64, DType::kFloat64, true};
-}
-
-TEST(Layers, GradientsOfEveryLayerInOneModule) {
-  Everything model;
-  FlatParameters flat(model, float64());
-  flat.initialize(3);
-  std::vector<Tensor> leaves{random_leaf({1, 4, 4, 3}, 1)};
-  const Tensor x = leaves[0];
-  for (const auto& e : flat.entries()) leaves.push_back(e.parameter->value);
-  check_gradients([&] { return model.forward(x); }, leaves);
-}
-
-TEST(Layers, CheckpointingChangesNoBit) {
-  Everything model;
-  FlatParameters flat(model, float64());
-  flat.initialize(3);
-  const Tensor x = random_leaf({2, 4, 4, 3}, 1), dy = random_tensor({2, 4, 4, 2}, 2);
-  backward(model.forward(x), dy);
-  const auto plain_x = to_vector<double>(x.grad()), plain = to_vector<double>(flat.gradients());
-  Tensor again = x.detach();
-  again.set_requires_grad(true);
-  flat.zero_gradients();
-  backward(checkpoint([&](const std::vector<Tensor>& in) { return model.forward(in[0]); }, {again}), dy);
-  EXPECT_EQ(plain_x, to_vector<double>(again.grad()));
-  EXPECT_EQ(plain, to_vector<double>(flat.gradients()));
-}
-
-TEST(Layers, PathsNameTheLayerAnOperationRunsIn) {
-  Everything model;
-  FlatParameters flat(model, float64());
-  flat.initialize(3);
-  std::vector<std::string> seen;
-  {
-    const OpObserver observer([&](const std::string& layer, const std::string& op, const Tensor&) {
-      seen.push_back(layer + ":" + op);
-    });
-    model.forward(random_leaf({1, 4, 4, 3}, 1));
-  }
-  EXPECT_EQ(seen.front(), "conv:conv2d");
-  EXPECT_NE(std::find(seen.begin(), seen.end(), "attention.to_out.0:conv2d"), seen.end());
-}
-
-TEST(FlatParametersTest, ViewsShareTheFlatBufferAndStartByName) {
-  Everything a, b;
-  FlatParameters fa(a, float64()), fb(b, float64());
-  fa.initialize(3);
-  fb.initialize(3);
-  EXPECT_EQ(to_vector<double>(fa.values()), to_vector<double>(fb.values()));
-  fb.initialize(4);
-  EXPECT_NE(to_vector<double>(fa.values()), to_vector<double>(fb.values()));
-  const auto& e = fa.entries()[0];
-  EXPECT_EQ(e.name, "conv.weight");
-  EXPECT_EQ(e.parameter->value.data(), fa.view(fa.values(), e).data());
-  const double bound = 1 / std::sqrt(27.0);
-  for (const double w : to_vector<double>(e.parameter->value)) EXPECT_LE(std::abs(w), bound);
-}
-
-TEST(FlatParametersTest, SwapShowsAnotherBufferAndRestores) {
-  Everything model;
-  FlatParameters flat(model, {Device::kReference, DType::kFloat32, DType::kBFloat16, true});
-  flat.initialize(3);
-  const Tensor other = flat.make_buffer();
-  Parameter& w = *flat.entries()[0].parameter;
-  const auto before = to_vector<bf16>(w.compute)[0].bits;
-  {
-    const FlatParameters::Swap swap(flat, other);
-    EXPECT_EQ(to_vector<float>(w.value)[0], 0);
-    EXPECT_EQ(to_vector<bf16>(w.compute)[0].bits, 0);
-  }
-  EXPECT_EQ(w.value.data(), flat.view(flat.values(), flat.entries()[0]).data());
-  EXPECT_EQ(to_vector<bf16>(w.compute)[0].bits, before);
 }
 
 }  // namespace

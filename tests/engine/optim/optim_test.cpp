@@ -1,7 +1,7 @@
 // AdamW against its definition in float64, the learning-rate schedules, the EMA's decay.
 #include <gtest/gtest.h>
 
-#include "engine/nn/layers.h"
+#include "engine/nn/linear.h"
 #include "engine/optim/adamw.h"
 #include "engine/optim/lr_schedule.h"
 #include "tests/support/gradient_check.h"

@@ -4,7 +4,6 @@
 
 #include <cstdlib>
 
-#include "engine/random/streams.h"
 #include "engine/tensor/allocator.h"
 #include "kernels/cuda/runtime/cuda_backend.h"
 #include "models/diffusion/sampler.h"

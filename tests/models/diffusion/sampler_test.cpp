@@ -2,10 +2,10 @@
 #include <gtest/gtest.h>
 
 #include "engine/io/safetensors.h"
-#include "engine/random/streams.h"
 #include "kernels/philox.h"
 #include "models/diffusion/pipeline_folder.h"
 #include "models/diffusion/sampler.h"
+#include "models/diffusion/streams.h"
 #include "models/unet/weights.h"
 #include "tests/models/golden.h"
 
@@ -115,7 +115,7 @@ TEST(Sampler, DdpmIsWhatThePaperSays) {
   std::vector<double> x(2 * kSize);
   for (int n = 0; n < 2; ++n)
     for (int64_t i = 0; i < kSize; ++i)
-      x[n * kSize + i] = normal_at(seed, stream(Purpose::kSampleStart), ids[n], i);
+      x[n * kSize + i] = normal_at(seed, random_stream(DiffusionPurpose::kSampleStart), ids[n], i);
   const NoGrad no_grad;
   for (int step = 0; step < scheduler->steps(); ++step) {
     const std::vector<int> t(2, scheduler->timesteps()[step]);
@@ -124,7 +124,8 @@ TEST(Sampler, DdpmIsWhatThePaperSays) {
     const std::vector<double> e = to_vector<double>(prediction);
     const SamplerStep s = scheduler->step(step);
     for (int64_t i = 0; i < 2 * kSize; ++i) {
-      const double z = normal_at(seed, stream(Purpose::kSampleNoise, step), ids[i / kSize], i % kSize);
+      const double z =
+          normal_at(seed, random_stream(DiffusionPurpose::kSampleNoise, step), ids[i / kSize], i % kSize);
       const double x0 = std::clamp(double{s.x0_x} * x[i] + double{s.x0_m} * e[i], -1.0, 1.0);
       x[i] = double{s.y_x} * x[i] + double{s.y_m} * e[i] + double{s.y_x0} * x0 + double{s.sigma} * z;
     }

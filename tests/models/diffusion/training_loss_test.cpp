@@ -2,8 +2,8 @@
 // should be.
 #include <gtest/gtest.h>
 
-#include "engine/random/streams.h"
 #include "kernels/philox.h"
+#include "models/diffusion/streams.h"
 #include "models/diffusion/training_loss.h"
 #include "tests/models/golden.h"
 
@@ -67,7 +67,7 @@ TEST(TrainingLoss, IsWhatThePaperSays) {
       const double ab = loss.schedule().alpha_bar(timesteps[n]);
       for (int64_t i = 0; i < kPixels; ++i) {
         const double x0 = pixels[n * kPixels + i] / 127.5 - 1;
-        const double e = normal_at(kSeed, stream(Purpose::kNoise), ids[n], i);
+        const double e = normal_at(kSeed, random_stream(DiffusionPurpose::kNoise), ids[n], i);
         xt.push_back(std::sqrt(ab) * x0 + std::sqrt(1 - ab) * e);
         target.push_back(type == PredictionType::kEpsilon  ? e
                          : type == PredictionType::kSample ? x0

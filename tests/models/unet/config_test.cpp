@@ -182,15 +182,15 @@ TEST(UNetConfig, WrongValuesNameFileAndKey) {
 
 TEST(UNetConfig, ResolutionsThatCannotBeHalved) {
   const UNetConfig c;  // four levels
-  EXPECT_NO_THROW(c.check_resolution(64, 40, "--resolution"));
+  EXPECT_NO_THROW(c.check_resolution(64, 40, "the size"));
   try {
-    c.check_resolution(64, 44, "--resolution");
+    c.check_resolution(64, 44, "the size");
     ADD_FAILURE();
   } catch (const Error& e) {
     EXPECT_STREQ(e.what(),
-                 "--resolution: 64 x 44 cannot be halved 3 times: expected multiples of 8 for 4 levels");
+                 "the size: 64 x 44 cannot be halved 3 times: expected multiples of 8 for 4 levels");
   }
-  EXPECT_THROW(c.check_resolution(0, 64, "--resolution"), Error);
+  EXPECT_THROW(c.check_resolution(0, 64, "the size"), Error);
 }
 
 }  // namespace

@@ -2,8 +2,10 @@
 #include <gtest/gtest.h>
 
 #include <array>
+#include <map>
 #include <set>
 
+#include "engine/autograd/observer.h"
 #include "engine/tensor/allocator.h"
 #include "kernels/plan/plan_backend.h"
 #include "models/unet/unet.h"
@@ -19,6 +21,16 @@ UNetConfig tiny() {
   c.up_block_types = {"AttnUpBlock2D", "UpBlock2D"};
   c.norm_num_groups = 2;
   c.layers_per_block = 1;
+  c.attention_head_dim.reset();
+  return c;
+}
+
+// google/ddpm-cifar10-32.
+UNetConfig cifar10() {
+  UNetConfig c;
+  c.block_out_channels = {128, 256, 256, 256};
+  c.down_block_types = {"DownBlock2D", "AttnDownBlock2D", "DownBlock2D", "DownBlock2D"};
+  c.up_block_types = {"UpBlock2D", "UpBlock2D", "AttnUpBlock2D", "UpBlock2D"};
   c.attention_head_dim.reset();
   return c;
 }
@@ -63,9 +75,9 @@ TEST(UNet, DropoutIsAFunctionOfSeedAndImage) {
   EXPECT_EQ(to_vector<float>(m.unet.forward(x, times(c, {5, 5}))), plain);
 }
 
-// The gradient of a checkpointed model with dropout is that of the model itself: the second run drops the
-// same.
-TEST(UNet, CheckpointingRepeatsDropout) {
+// The gradient of a model that recomputes is that of the model itself, with dropout, too: the second run drops
+// the same.
+TEST(UNet, RecomputingRepeatsDropout) {
   UNetConfig c = tiny();
   c.dropout = 0.3;
   Model m(c);
@@ -96,14 +108,51 @@ TEST(UNet, EveryOperationKnowsItsLayer) {
     EXPECT_TRUE(layers.contains(expected)) << expected;
 }
 
+// With every kind of embedding that has gradients, kept and computed again.
+TEST(UNet, ChildrenReportTheirFinalGradientsLastLayerFirst) {
+  UNetConfig c = tiny();
+  c.num_class_embeds = 3;
+  c.time_embedding_type = "learned";
+  c.num_train_timesteps = 10;
+  Model m(c);
+  const auto gradients_of = [&](const std::string& child) {
+    std::vector<std::vector<float>> all;
+    for (const auto& e : m.parameters.entries())
+      if (e.name.starts_with(child + ".")) all.push_back(to_vector<float>(e.parameter->value.grad()));
+    return all;
+  };
+  const auto step = [&] {
+    m.parameters.zero_gradients();
+    const Tensor y =
+        m.unet.forward(images(2), times(c, {5, 8}), class_labels_tensor(c, {2, 0}, Device::kCpu));
+    backward(y, golden::on_device(golden::images("dy", y.shape()), y.shape(), DType::kFloat32, Device::kCpu));
+    return to_vector<float>(m.parameters.gradients());
+  };
+  for (const bool recomputing : {false, true}) {
+    m.unet.set_gradient_checkpointing(recomputing);
+    const std::vector<float> unmarked = step();
+    std::vector<std::string> order;
+    std::vector<std::vector<std::vector<float>>> then;
+    m.unet.on_gradients_complete([&](const std::string& child) {
+      order.push_back(child);
+      then.push_back(gradients_of(child));
+    });
+    EXPECT_EQ(step(), unmarked);
+    m.unet.on_gradients_complete({});
+    EXPECT_EQ(order, (std::vector<std::string>{"conv_out", "conv_norm_out", "up_blocks.1", "up_blocks.0",
+                                               "mid_block", "down_blocks.1", "down_blocks.0", "conv_in",
+                                               "class_embedding", "time_embedding", "time_proj"}));
+    for (size_t i = 0; i < order.size(); ++i) {
+      EXPECT_FALSE(then[i].empty()) << order[i];
+      EXPECT_EQ(then[i], gradients_of(order[i])) << order[i];
+    }
+  }
+}
+
 // google/ddpm-cifar10-32 on the device that only counts: 6.1 billion multiply-adds an image, as is
 // published; and checkpointing, which pays with a second forward for keeping less.
 TEST(UNet, PlanCountsWorkAndMemory) {
-  UNetConfig c;
-  c.block_out_channels = {128, 256, 256, 256};
-  c.down_block_types = {"DownBlock2D", "AttnDownBlock2D", "DownBlock2D", "DownBlock2D"};
-  c.up_block_types = {"UpBlock2D", "UpBlock2D", "AttnUpBlock2D", "UpBlock2D"};
-  c.attention_head_dim.reset();
+  const UNetConfig c = cifar10();
   UNet unet(c);
   FlatParameters parameters(unet, {.device = Device::kPlan});
   const Tensor x = zeros({8, 32, 32, 3}, DType::kFloat32, Device::kPlan);
@@ -135,6 +184,28 @@ TEST(UNet, PlanCountsWorkAndMemory) {
   EXPECT_LT(repeated, 1.0);
   EXPECT_LT(peak_again, peak / 2);
   EXPECT_EQ(allocator.stats().bytes_in_use, weights);  // backward left nothing behind
+}
+
+// Of 85 sums of gradients, 8 take a pass of their own, with marks as without.
+TEST(UNet, ReportingCompleteGradientsCostsNoLaunch) {
+  const UNetConfig c = cifar10();
+  UNet unet(c);
+  const FlatParameters parameters(unet, {.device = Device::kPlan});
+  const Tensor x = zeros({2, 32, 32, 3}, DType::kFloat32, Device::kPlan);
+  const Tensor t = timesteps_tensor(c, {1, 1}, Device::kPlan);
+  const auto launches = [&] {
+    reset_plan_counts();
+    const Tensor y = unet.forward(x, t);
+    backward(y, zeros(y.shape(), DType::kFloat32, Device::kPlan));
+    std::map<std::string, int64_t> calls;
+    for (const auto& [operation, count] : plan_counts().by_operation) calls[operation] = count.launches;
+    return calls;
+  };
+  launches();  // the first call keeps the frequencies of the time embedding
+  const auto unmarked = launches();
+  unet.on_gradients_complete([](const std::string&) {});
+  EXPECT_EQ(launches(), unmarked);
+  EXPECT_EQ(unmarked.at("add"), 8);
 }
 
 TEST(UNet, RefusesInputsThatDoNotFit) {

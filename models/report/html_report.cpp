@@ -1,4 +1,4 @@
-#include "engine/report/html_report.h"
+#include "models/report/html_report.h"
 
 #include <algorithm>
 #include <cmath>

@@ -1,4 +1,4 @@
-// Work that is the same every time, as a graph where the device has those.
+// Work that is the same every time, captured as a graph where the device has those (CUDA graphs).
 #pragma once
 
 #include <functional>
@@ -9,13 +9,13 @@
 namespace imago {
 
 /// Runs a piece of work again and again: twice as it is (the first time makes what stays, the second settles
-/// memory), then it is recorded, and from then on launched as a whole. The work is the same operations on the
+/// memory); then it is captured, and from then on replayed as a whole. The work is the same operations on the
 /// same tensors every time; what it allocates and frees again comes from the pool. On a device without graphs
 /// it is always run as it is.
-class RecordedWork {
+class CapturedGraph {
  public:
   /// `pool` is used by nothing else that runs before this object is gone.
-  RecordedWork(Device device, const MemoryPool& pool) : device_(device), pool_(pool) {}
+  CapturedGraph(Device device, const MemoryPool& pool) : device_(device), pool_(pool) {}
   void run(const std::function<void()>& work);
 
  private:

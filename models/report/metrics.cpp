@@ -1,4 +1,4 @@
-#include "engine/report/metrics.h"
+#include "models/report/metrics.h"
 
 #include <fcntl.h>
 #include <unistd.h>

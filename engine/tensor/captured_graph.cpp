@@ -1,8 +1,8 @@
-#include "engine/tensor/recorded_work.h"
+#include "engine/tensor/captured_graph.h"
 
 namespace imago {
 
-void RecordedWork::run(const std::function<void()>& work) {
+void CapturedGraph::run(const std::function<void()>& work) {
   Backend& backend = backend_of(device_);
   if (!backend.has_graphs()) return work();
   if (!graph_) {

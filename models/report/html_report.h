@@ -7,7 +7,7 @@
 #include <utility>
 #include <vector>
 
-#include "engine/report/metrics.h"
+#include "models/report/metrics.h"
 
 namespace imago {
 

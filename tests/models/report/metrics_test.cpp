@@ -1,6 +1,6 @@
 // metrics.jsonl: the bits survive the text, resuming cuts at the checkpoint, and no kill or full disk leaves
 // a file that cannot be read.
-#include "engine/report/metrics.h"
+#include "models/report/metrics.h"
 
 #include <fcntl.h>
 #include <signal.h>
