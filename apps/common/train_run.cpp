@@ -10,7 +10,7 @@
 #include "apps/common/run_app.h"
 #include "apps/common/stop_signals.h"
 #include "apps/common/train_options.h"
-#include "engine/io/png.h"
+#include "engine/image/png.h"
 #include "engine/report/progress.h"
 #include "models/diffusion/pipeline_folder.h"
 #include "models/report/html_report.h"

@@ -2,9 +2,9 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
-#include "engine/data/decode.h"
-#include "engine/data/resize.h"
 #include "engine/data/sources.h"
+#include "engine/image/decode.h"
+#include "engine/image/resize.h"
 #include "engine/io/json.h"
 #include "kernels/error.h"
 

@@ -8,7 +8,7 @@
 #include <string>
 #include <vector>
 
-#include "engine/data/image.h"
+#include "engine/image/image.h"
 
 namespace imago {
 

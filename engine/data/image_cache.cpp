@@ -1,6 +1,6 @@
 #include "engine/data/image_cache.h"
 
-#include "engine/data/resize.h"
+#include "engine/image/resize.h"
 #include "kernels/error.h"
 
 namespace imago {

@@ -4,8 +4,8 @@
 #include <algorithm>
 #include <set>
 
-#include "engine/data/decode.h"
 #include "engine/data/sources.h"
+#include "engine/image/decode.h"
 #include "kernels/error.h"
 
 namespace imago {

@@ -5,7 +5,7 @@
 #include <system_error>
 
 #include "engine/data/image_cache.h"
-#include "engine/data/resize.h"
+#include "engine/image/resize.h"
 #include "engine/random/streams.h"
 #include "kernels/error.h"
 #include "kernels/philox.h"

@@ -7,7 +7,7 @@
 #include <set>
 
 #include "engine/data/image_cache.h"
-#include "engine/data/resize.h"
+#include "engine/image/resize.h"
 #include "tests/support/image_files.h"
 #include "tests/support/temp_folder.h"
 
