@@ -207,7 +207,6 @@ TrainConfig make_train_config(const TrainOptions& o, std::vector<std::string>& w
   c.unet.sample_size = std::vector<int>{static_cast<int>(c.height), static_cast<int>(c.width)};
   c.center_crop = o.center_crop;
   c.random_flip = o.random_flip;
-  c.strict_data = o.strict_data;
   c.loader_workers = o.dataloader_num_workers;
 
   c.batch_size = o.train_batch_size;

@@ -267,11 +267,9 @@ int run_training(const TrainOptions& options) {
   const auto warn = [&warner](const std::string& message) { warner(message); };
   for (const std::string& w : warnings) warn(w);
   DatasetOptions data_options;
-  data_options.strict_data = options.strict_data;
-  data_options.warn = warn;
+  data_options.broken_images = {.refuse = options.strict_data, .warn = warn};
   const auto data = open_dataset(options.train_data_dir, data_options);
   if (!options.max_train_steps) config.max_train_steps = steps_of_epochs(options, *data);
-  config.warn = warn;
 
   Trainer trainer(config, data);
   if (folder.resume_from()) {

@@ -81,7 +81,7 @@ bool is_atlas(const fs::path& path) {
   return description.is_object() && description.contains("tile");
 }
 
-std::shared_ptr<const Dataset> open_atlas(const fs::path& png, const fs::path& json_path) {
+std::shared_ptr<Dataset> open_atlas(const fs::path& png, const fs::path& json_path) {
   const std::string file = json_path.string();
   const json description = read_json(json_path);
   const int tile = positive(description, "tile", file), count = positive(description, "count", file);

@@ -51,29 +51,28 @@ float TrainingLoss::weight_of(int t) const {
   failure("no such prediction type");
 }
 
-SampleNumbers TrainingLoss::draw(const std::vector<int64_t>& sample_ids) const {
-  SampleNumbers numbers;
-  numbers.ids = sample_ids;
-  for (int64_t id : sample_ids) {
-    const int t = timestep_of(id);
-    const auto c = coefficients_of(schedule_.alpha_bar(t), config_.prediction_type);
-    numbers.timesteps.push_back(t);
-    numbers.coefficients.insert(numbers.coefficients.end(), c.begin(), c.end());
-    numbers.weights.push_back(weight_of(t));
-  }
-  return numbers;
+SampleNumbers TrainingLoss::numbers_of(int64_t sample_id) const {
+  const int t = timestep_of(sample_id);
+  return {t, coefficients_of(schedule_.alpha_bar(t), config_.prediction_type), weight_of(t)};
 }
 
 TrainingBatch TrainingLoss::batch(const UNetConfig& model, const Tensor& images,
                                   const std::vector<int64_t>& sample_ids) const {
-  const SampleNumbers numbers = draw(sample_ids);
+  std::vector<int> timesteps;
+  std::vector<float> coefficients, weights;
+  for (const int64_t id : sample_ids) {
+    const SampleNumbers numbers = numbers_of(id);
+    timesteps.push_back(numbers.timestep);
+    coefficients.insert(coefficients.end(), numbers.coefficients.begin(), numbers.coefficients.end());
+    weights.push_back(numbers.weight);
+  }
   const auto n = static_cast<int64_t>(sample_ids.size());
   const Device device = images.device();
   return {images,
-          from_vector(numbers.ids, {n}, device),
-          timesteps_tensor(model, numbers.timesteps, device),
-          from_vector(numbers.coefficients, {n, 4}, device),
-          from_vector(numbers.weights, {n}, device),
+          from_vector(sample_ids, {n}, device),
+          timesteps_tensor(model, timesteps, device),
+          from_vector(coefficients, {n, 4}, device),
+          from_vector(weights, {n}, device),
           {}};
 }
 

@@ -1,6 +1,7 @@
 // The loss of a denoising diffusion model: predict what was added (Ho 2020, equation 14 and algorithm 1).
 #pragma once
 
+#include <array>
 #include <vector>
 
 #include "models/diffusion/scheduler_config.h"
@@ -15,15 +16,14 @@ enum class LossWeighting {
   kMinSnr,  // Hang 2023: epsilon min(S,g)/S, sample min(S,g), v min(S,g)/(S+1)
 };
 
-/// What the loss takes of its samples' numbers, on the host.
+/// What the loss draws for one sample, and what follows from it.
 struct SampleNumbers {
-  std::vector<int64_t> ids;         // [N] global sample numbers: what times and noise are functions of
-  std::vector<int> timesteps;       // [N]
-  std::vector<float> coefficients;  // [N,4], for Backend::q_sample
-  std::vector<float> weights;       // [N]
+  int timestep;
+  std::array<float, 4> coefficients;  // for q_sample
+  float weight;
 };
 
-/// A micro-batch, on the device: images, and SampleNumbers in the types that the model wants.
+/// A micro-batch, on the device: images, and their SampleNumbers in the types that the model wants.
 struct TrainingBatch {
   Tensor images;        // [N,H,W,C] uint8 (scaled to [-1,1] on the way) or float32 in [-1,1]
   Tensor ids;           // [N] int64
@@ -44,9 +44,9 @@ class TrainingLoss {
   };
   TrainingLoss(const SchedulerConfig& config, const Options& options);
 
-  /// Draws the times, and what follows from them.
-  SampleNumbers draw(const std::vector<int64_t>& sample_ids) const;
-  /// The same on the images' device, as a batch without class labels.
+  /// A function of (seed, sample_id) alone.
+  SampleNumbers numbers_of(int64_t sample_id) const;
+  /// Those of all samples on the images' device, as a batch without class labels.
   TrainingBatch batch(const UNetConfig& model, const Tensor& images,
                       const std::vector<int64_t>& sample_ids) const;
 

@@ -96,7 +96,7 @@ PlannedTraining::PlannedTraining(const TrainConfig& given)
       parameters(model, {Device::kPlan, DType::kFloat32, config.compute, true}),
       optimizer(parameters, config.optimizer),
       loss(config.scheduler, {config.seed, config.compute, config.weighting, config.snr_gamma}),
-      inputs(config),
+      inputs(config, 1),
       dloss(empty({config.batch_size}, DType::kFloat32, Device::kPlan)) {
   model.set_gradient_checkpointing(config.gradient_checkpointing);
 }
@@ -104,7 +104,7 @@ PlannedTraining::PlannedTraining(const TrainConfig& given)
 void PlannedTraining::step() {
   parameters.zero_gradients();
   for (int i = 0; i < config.gradient_accumulation_steps; ++i)
-    run_micro_batch(model, loss, inputs.batch(i), dloss, config.seed);
+    run_micro_batch(model, loss, inputs.micro_batch(i), dloss, config.seed);
   optimizer.step(config.learning_rate);
 }
 
@@ -120,7 +120,7 @@ TrainingPlan plan_training(const TrainConfig& config) {
   plan.gradients = flat * 4;
   plan.moments = flat * 8;
   plan.ema = c.optimizer.ema ? flat * 4 : 0;
-  plan.layers = watch_forward(training.model, parameters, c, training.inputs.batch(0));
+  plan.layers = watch_forward(training.model, parameters, c, training.inputs.micro_batch(0));
   for (const PlanLayer& layer : plan.layers) plan.forward_flops += layer.flops;
   Allocator& allocator = allocator_of(Device::kPlan);
   const int64_t before = allocator.stats().bytes_in_use;

@@ -47,9 +47,13 @@ LoaderOptions loader_options(const TrainConfig& c) {
   o.random_flip = c.random_flip;
   o.num_workers = c.loader_workers;
   o.seed = c.seed;
-  o.strict_data = c.strict_data;
-  o.warn = c.warn;
   return o;
+}
+
+/// Of how many steps the inputs lie on the host: of one that is uploaded, and of those being prepared.
+size_t steps_on_host(const TrainConfig& c) {
+  const int64_t per_step = c.gradient_accumulation_steps;
+  return static_cast<size_t>(1 + (loader_options(c).batches_ahead() + per_step - 1) / per_step);
 }
 
 }  // namespace
@@ -59,7 +63,7 @@ Trainer::Trainer(const TrainConfig& config, std::shared_ptr<const Dataset> data)
       data_(std::move(data)),
       learning_rate_(config.lr_scheduler, config.learning_rate, config.lr_warmup_steps,
                      config.max_train_steps),
-      inputs_(config_),
+      inputs_(config_, steps_on_host(config_)),
       step_memory_(config_.device),
       recorded_step_(config_.device, step_memory_) {
   check_model();
@@ -71,7 +75,8 @@ Trainer::Trainer(const TrainConfig& config, std::shared_ptr<const Dataset> data)
   loss_ = std::make_unique<TrainingLoss>(
       config_.scheduler,
       TrainingLoss::Options{config_.seed, config_.compute, config_.weighting, config_.snr_gamma});
-  loader_ = std::make_unique<BatchLoader>(data_, loader_options(config_));
+  loader_ = std::make_unique<BatchLoader>(data_, loader_options(config_), inputs_.ring(),
+                                          config_.gradient_accumulation_steps);
   const float share = 1 / static_cast<float>(config_.images_per_step());
   dloss_ = from_vector(std::vector<float>(static_cast<size_t>(config_.batch_size), share),
                        {config_.batch_size}, config_.device);
@@ -135,7 +140,8 @@ MetricsRow Trainer::begin_row(int64_t step) const {
 
 /// The images and numbers of the step after `step` updates, on the device.
 void Trainer::load_inputs(int64_t step) {
-  for (int i = 0; i < config_.gradient_accumulation_steps; ++i) inputs_.set_batch(i, loader_->next(), *loss_);
+  for (int i = 0; i < config_.gradient_accumulation_steps; ++i)
+    inputs_.set_micro_batch(i, loader_->next(), *loss_);
   inputs_.set_update(optimizer_->begin_step(learning_rate_.at(step)));
   inputs_.upload();
 }
@@ -145,7 +151,8 @@ void Trainer::compute_gradients() {
   Backend& backend = backend_of(config_.device);
   parameters_->zero_gradients();
   for (int i = 0; i < config_.gradient_accumulation_steps; ++i) {
-    const Tensor losses = run_micro_batch(*model_, *loss_, inputs_.batch(i), dloss_, config_.seed);  // [N]
+    const Tensor losses =
+        run_micro_batch(*model_, *loss_, inputs_.micro_batch(i), dloss_, config_.seed);  // [N]
     backend.copy(losses, results_.slice(i * config_.batch_size, {config_.batch_size}));
   }
   optimizer_->measure_gradients();
@@ -252,7 +259,7 @@ void Trainer::explain_non_finite(int64_t step) {
   NonFiniteValue found;  // inputs_ are still those of the step
   int i = 0;
   while (i < config_.gradient_accumulation_steps &&
-         !find_non_finite(*model_, *parameters_, *loss_, inputs_.batch(i), dloss_, config_.seed, found))
+         !find_non_finite(*model_, *parameters_, *loss_, inputs_.micro_batch(i), dloss_, config_.seed, found))
     ++i;
   const std::string what = str("step ", step + 1, ": the loss or its gradient is not finite");
   // Each pass alone may be finite, and their sum not.

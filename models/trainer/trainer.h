@@ -87,12 +87,12 @@ class Trainer {
   std::unique_ptr<FlatParameters> parameters_;
   std::unique_ptr<AdamW> optimizer_;
   std::unique_ptr<TrainingLoss> loss_;
-  std::unique_ptr<BatchLoader> loader_;
   LearningRate learning_rate_;
   StepInputs inputs_;
-  Tensor dloss_;            // [batch_size] float32
-  Tensor results_;          // [images_per_step + 1] float32, of the step on the device
-  MemoryPool step_memory_;  // of a recorded step's temporary tensors
+  std::unique_ptr<BatchLoader> loader_;  // writes into inputs_
+  Tensor dloss_;                         // [batch_size] float32
+  Tensor results_;                       // [images_per_step + 1] float32, of the step on the device
+  MemoryPool step_memory_;               // of a recorded step's temporary tensors
   CapturedGraph recorded_step_;
   std::deque<Pending> pending_;
   double clock_ = 0, busy_ = 0;  // when it was last read, and what is to be shared among rows (seconds)
