@@ -9,7 +9,7 @@
 #include "bench/step_options.h"
 #include "engine/nn/flat_parameters.h"
 #include "engine/optim/adamw.h"
-#include "models/diffusion/training_loss.h"
+#include "models/diffusion/objective.h"
 #include "models/unet/unet.h"
 
 namespace imago {

@@ -4,7 +4,7 @@
 #include <string>
 #include <vector>
 
-#include "models/trainer/micro_batch.h"
+#include "models/trainer/non_finite.h"
 #include "models/trainer/step_inputs.h"
 
 namespace imago {

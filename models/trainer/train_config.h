@@ -5,8 +5,8 @@
 #include <string>
 
 #include "engine/optim/adamw.h"
+#include "models/diffusion/objective.h"
 #include "models/diffusion/scheduler_config.h"
-#include "models/diffusion/training_loss.h"
 #include "models/unet/config.h"
 
 namespace imago {

@@ -11,7 +11,7 @@
 #include "engine/optim/lr_schedule.h"
 #include "engine/tensor/captured_graph.h"
 #include "models/report/metrics.h"
-#include "models/trainer/micro_batch.h"
+#include "models/trainer/non_finite.h"
 #include "models/trainer/step_inputs.h"
 #include "models/trainer/train_config.h"
 

@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "engine/nn/flat_parameters.h"
-#include "models/diffusion/training_loss.h"
+#include "models/diffusion/objective.h"
 
 namespace imago {
 

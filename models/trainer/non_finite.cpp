@@ -1,4 +1,4 @@
-#include "models/trainer/micro_batch.h"
+#include "models/trainer/non_finite.h"
 
 #include <algorithm>
 #include <cmath>

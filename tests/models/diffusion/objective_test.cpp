@@ -4,7 +4,7 @@
 
 #include "kernels/philox.h"
 #include "models/diffusion/streams.h"
-#include "models/diffusion/training_loss.h"
+#include "models/diffusion/objective.h"
 #include "tests/models/golden.h"
 
 namespace imago {

@@ -1,4 +1,4 @@
-#include "models/diffusion/training_loss.h"
+#include "models/diffusion/objective.h"
 
 #include <algorithm>
 #include <array>
