@@ -15,7 +15,7 @@
 #include "models/diffusion/pipeline_folder.h"
 #include "models/report/html_report.h"
 #include "models/trainer/checkpoint.h"
-#include "models/trainer/plan.h"
+#include "models/trainer/plan_table.h"
 #include "models/trainer/preview.h"
 #include "models/trainer/trainer.h"
 

@@ -4,8 +4,6 @@
 #include <cmath>
 
 #include "engine/autograd/observer.h"
-#include "engine/autograd/tape.h"
-#include "engine/nn/dropout.h"
 
 namespace imago {
 
@@ -22,35 +20,40 @@ int64_t first_non_finite(const Tensor& x) {
 
 }  // namespace
 
-Tensor run_micro_batch(UNet& model, const TrainingLoss& loss, const TrainingBatch& batch, const Tensor& dloss,
-                       uint64_t seed) {
-  const DropoutScope training(seed, batch.ids);
-  const Tensor losses = loss(model, batch);  // [N]
-  backward(losses, dloss);
-  return losses;
-}
-
-bool find_non_finite(UNet& model, FlatParameters& parameters, const TrainingLoss& loss,
-                     const TrainingBatch& batch, const Tensor& dloss, uint64_t seed, NonFiniteValue& found) {
-  bool any = false;
-  const int64_t n = batch.ids.numel();
+std::optional<NonFiniteValue> find_non_finite(TrainingStep& step, int i) {
+  std::optional<NonFiniteValue> found;
+  const int64_t n = step.config().batch_size;
   const OpObserver watch([&](const std::string& layer, const std::string& op, const Tensor& y) {
-    if (any) return;
+    if (found) return;
     const int64_t at = first_non_finite(y);
     if (at < 0) return;
-    any = true;
-    found = {layer, op,
-             static_cast<int>(at / (y.numel() / n))};  // images are the outermost extent of all of them
+    // Images are the outermost extent of every result.
+    found = {layer, op, static_cast<int>(at / (y.numel() / n))};
   });
+  FlatParameters& parameters = step.parameters();
   parameters.zero_gradients();
-  run_micro_batch(model, loss, batch, dloss, seed);
-  if (any) return true;
+  step.add_gradients(i);
+  if (found) return found;
   for (const FlatParameters::Entry& e : parameters.entries()) {
-    if (first_non_finite(parameters.view(parameters.gradients(), e)) < 0) continue;
-    found = {e.name, "gradient", -1};
-    return true;
+    if (first_non_finite(parameters.view(parameters.gradients(), e)) >= 0) return {{e.name, "gradient", -1}};
   }
-  return false;
+  return std::nullopt;
+}
+
+void explain_non_finite(TrainingStep& step, int64_t number) {
+  const std::string what = str("step ", number, ": the loss or its gradient is not finite");
+  for (int i = 0; i < step.config().gradient_accumulation_steps; ++i) {
+    const std::optional<NonFiniteValue> found = find_non_finite(step, i);
+    if (!found) continue;
+    const std::string where =
+        str(what, "; the first such value came out of ", found->op, " in layer ", found->layer);
+    if (found->image < 0) throw NonFiniteError(where);
+    const auto image = static_cast<size_t>(i * step.config().batch_size + found->image);
+    throw NonFiniteError(str(where, ", at timestep ", step.inputs().timesteps()[image], " (image ",
+                             found->image, " of the batch)"));
+  }
+  // Each pass alone may be finite, and their sum not.
+  throw NonFiniteError(what + "; the gradients of its batches overflow when they are added");
 }
 
 }  // namespace imago

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cstring>
 
+#include "models/unet/inputs.h"
+
 namespace imago {
 
 namespace {
@@ -63,7 +65,7 @@ void StepInputs::store(PackedUpload::Index place, DType type, std::span<const in
     std::copy(values.begin(), values.end(), packed_.host<float>(place, block_).begin());
 }
 
-void StepInputs::set_micro_batch(int i, const Batch& batch, const TrainingLoss& loss) {
+void StepInputs::set_micro_batch(int i, const Batch& batch, const Objective& objective) {
   const size_t per_step = micro_batches_.size(), n = batch.ids.size();
   check(batch.slot % per_step == static_cast<size_t>(i), "micro-batch ", i, " of ", per_step, " from slot ",
         batch.slot);
@@ -72,7 +74,7 @@ void StepInputs::set_micro_batch(int i, const Batch& batch, const TrainingLoss& 
   const std::span coefficients = packed_.host<float>(place(i, kCoefficients), block_);
   const std::span weights = packed_.host<float>(place(i, kWeights), block_);
   for (size_t k = 0; k < n; ++k) {
-    const SampleNumbers numbers = loss.numbers_of(batch.ids[k]);
+    const SampleNumbers numbers = objective.numbers_of(batch.ids[k]);
     timesteps[k] = numbers.timestep;
     std::copy(numbers.coefficients.begin(), numbers.coefficients.end(), &coefficients[4 * k]);
     weights[k] = numbers.weight;

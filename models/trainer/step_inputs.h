@@ -21,7 +21,7 @@ class StepInputs {
   /// Memory for the loader: the micro-batches of a step lie together, step behind step.
   std::vector<Batch> ring();
   /// Micro-batch i of the next upload is this one of the ring: adds what the objective draws for its samples.
-  void set_micro_batch(int i, const Batch& batch, const TrainingLoss& loss);
+  void set_micro_batch(int i, const Batch& batch, const Objective& objective);
   void set_update(const AdamWStep& update);
   void upload();
   /// The times of the step's images, micro-batch after micro-batch.
@@ -29,7 +29,7 @@ class StepInputs {
 
   // ---- On the device ----
 
-  const TrainingBatch& micro_batch(int i) const { return micro_batches_[static_cast<size_t>(i)]; }
+  const MicroBatch& micro_batch(int i) const { return micro_batches_[static_cast<size_t>(i)]; }
   const Tensor& update() const { return update_; }  // [sizeof(AdamWStep)] uint8
 
  private:
@@ -45,7 +45,7 @@ class StepInputs {
   PackedUpload packed_;
   std::vector<int32_t> labels_;  // of the ring, as the data has them: the model wants another type, or none
   std::vector<int> timesteps_;
-  std::vector<TrainingBatch> micro_batches_;
+  std::vector<MicroBatch> micro_batches_;
   Tensor update_;
 };
 
