@@ -15,6 +15,7 @@
 #include <cstdio>
 
 #include "apps/common/run_app.h"
+#include "bench/forward_pass.h"
 #include "bench/median.h"
 #include "bench/profile_table.h"
 #include "bench/step_parts.h"
@@ -136,7 +137,7 @@ nlohmann::ordered_json json_of(const StepOptions& o, const Measurement& m) {
   return line;
 }
 
-/// Warm-up, then the rounds. Steps is StepParts or WholeStep.
+/// Warm-up, then the rounds. Steps is StepParts, ForwardPass or WholeStep.
 template <class Steps>
 Measurement measure(const StepOptions& options, ProfilingBackend* profile) {
   Steps steps(options);
@@ -170,8 +171,9 @@ int run(int argc, char** argv) {
     register_backend(device, *profile);
   }
   ProfilingBackend* const noted = profile ? &*profile : nullptr;
-  const Measurement m =
-      options.trainer ? measure<WholeStep>(options, noted) : measure<StepParts>(options, noted);
+  const Measurement m = options.trainer ? measure<WholeStep>(options, noted)
+                        : options.infer ? measure<ForwardPass>(options, noted)
+                                        : measure<StepParts>(options, noted);
   const int steps = options.steps * options.rounds;
   if (options.json) {
     nlohmann::ordered_json line = json_of(options, m);

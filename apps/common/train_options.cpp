@@ -28,7 +28,7 @@ void add_data_options(CommandLine& cli, TrainOptions& o) {
                    "Side of the square that images are resized and cropped to; default: the model's "
                    "sample_size, else 64");
   cli.flag("--center_crop", o.center_crop, "Crop at the centre instead of at random");
-  cli.flag("--random_flip", o.random_flip, "Mirror every second image left to right");
+  cli.flag("--random_flip", o.random_flip, "Mirror images left to right, each by the toss of a coin");
   cli.flag("--strict_data", o.strict_data, "Refuse broken images instead of skipping them with a warning");
   cli.whole_number("--dataloader_num_workers", o.dataloader_num_workers, 0,
                    "Threads that prepare batches ahead");
@@ -207,7 +207,6 @@ TrainConfig make_train_config(const TrainOptions& o, std::vector<std::string>& w
   c.unet.sample_size = std::vector<int>{static_cast<int>(c.height), static_cast<int>(c.width)};
   c.center_crop = o.center_crop;
   c.random_flip = o.random_flip;
-  c.strict_data = o.strict_data;
   c.loader_workers = o.dataloader_num_workers;
 
   c.batch_size = o.train_batch_size;

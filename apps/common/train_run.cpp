@@ -10,12 +10,12 @@
 #include "apps/common/run_app.h"
 #include "apps/common/stop_signals.h"
 #include "apps/common/train_options.h"
-#include "engine/io/png.h"
+#include "engine/image/png.h"
 #include "engine/report/progress.h"
 #include "models/diffusion/pipeline_folder.h"
 #include "models/report/html_report.h"
 #include "models/trainer/checkpoint.h"
-#include "models/trainer/plan.h"
+#include "models/trainer/plan_table.h"
 #include "models/trainer/preview.h"
 #include "models/trainer/trainer.h"
 
@@ -267,11 +267,9 @@ int run_training(const TrainOptions& options) {
   const auto warn = [&warner](const std::string& message) { warner(message); };
   for (const std::string& w : warnings) warn(w);
   DatasetOptions data_options;
-  data_options.strict_data = options.strict_data;
-  data_options.warn = warn;
+  data_options.broken_images = {.refuse = options.strict_data, .warn = warn};
   const auto data = open_dataset(options.train_data_dir, data_options);
   if (!options.max_train_steps) config.max_train_steps = steps_of_epochs(options, *data);
-  config.warn = warn;
 
   Trainer trainer(config, data);
   if (folder.resume_from()) {

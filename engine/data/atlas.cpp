@@ -2,9 +2,9 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
-#include "engine/data/decode.h"
-#include "engine/data/resize.h"
 #include "engine/data/sources.h"
+#include "engine/image/decode.h"
+#include "engine/image/resize.h"
 #include "engine/io/json.h"
 #include "kernels/error.h"
 
@@ -81,7 +81,7 @@ bool is_atlas(const fs::path& path) {
   return description.is_object() && description.contains("tile");
 }
 
-std::shared_ptr<const Dataset> open_atlas(const fs::path& png, const fs::path& json_path) {
+std::shared_ptr<Dataset> open_atlas(const fs::path& png, const fs::path& json_path) {
   const std::string file = json_path.string();
   const json description = read_json(json_path);
   const int tile = positive(description, "tile", file), count = positive(description, "count", file);

@@ -40,7 +40,7 @@ class Cifar10Dataset : public Dataset {
 
 }  // namespace
 
-std::shared_ptr<const Dataset> open_cifar10(const std::vector<fs::path>& batches) {
+std::shared_ptr<Dataset> open_cifar10(const std::vector<fs::path>& batches) {
   std::string records;
   for (const fs::path& path : batches) {
     const std::string batch = read_file(path);

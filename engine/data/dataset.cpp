@@ -29,7 +29,7 @@ void check_split(const fs::path& path, const std::string& split) {
     bad_input(path.string(), ": has the splits train and test, not ", split);
 }
 
-std::shared_ptr<const Dataset> find_idx(const fs::path& folder, const std::string& split) {
+std::shared_ptr<Dataset> find_idx(const fs::path& folder, const std::string& split) {
   const auto images = [&](const char* part) {
     for (const char* ending :
          {"-images-idx3-ubyte", "-images.idx3-ubyte"})  // the second: as some mirrors name them
@@ -45,7 +45,7 @@ std::shared_ptr<const Dataset> find_idx(const fs::path& folder, const std::strin
   return open_idx(wanted);
 }
 
-std::shared_ptr<const Dataset> find_cifar10(const fs::path& given, const std::string& split) {
+std::shared_ptr<Dataset> find_cifar10(const fs::path& given, const std::string& split) {
   fs::path folder = given;
   if (is_file(given / "cifar-10-batches-bin" / "data_batch_1.bin")) folder /= "cifar-10-batches-bin";
   if (!is_file(folder / "data_batch_1.bin") && !is_file(folder / "test_batch.bin")) {
@@ -62,7 +62,7 @@ std::shared_ptr<const Dataset> find_cifar10(const fs::path& given, const std::st
 }
 
 // The folder's only PNG, if a JSON file of the same name describes it as an atlas.
-std::shared_ptr<const Dataset> find_atlas(const fs::path& folder) {
+std::shared_ptr<Dataset> find_atlas(const fs::path& folder) {
   fs::path found;
   std::error_code error;
   for (fs::directory_iterator it(folder, error), end; !error && it != end; it.increment(error)) {
@@ -74,7 +74,7 @@ std::shared_ptr<const Dataset> find_atlas(const fs::path& folder) {
   return !found.empty() && is_file(json) && is_atlas(json) ? open_atlas(found, json) : nullptr;
 }
 
-std::shared_ptr<const Dataset> open_single_file(const fs::path& path) {
+std::shared_ptr<Dataset> open_single_file(const fs::path& path) {
   const std::string name = path.filename().string();
   if (name.find("idx3-ubyte") != name.npos || name.find("idx4-ubyte") != name.npos) return open_idx(path);
   if (path.extension() == ".bin") return open_cifar10({path});
@@ -85,6 +85,20 @@ std::shared_ptr<const Dataset> open_single_file(const fs::path& path) {
   bad_input(
       path.string(),
       ": not a data set; expected a folder of images, IDX or CIFAR-10 files, or an atlas (PNG with JSON)");
+}
+
+std::shared_ptr<Dataset> open_any(const fs::path& path, const DatasetOptions& options) {
+  std::error_code error;
+  const fs::file_status status = fs::status(path, error);
+  if (!fs::exists(status))
+    bad_input(path.string(), ": no such folder",
+              error && error != std::errc::no_such_file_or_directory ? " (" + error.message() + ")"
+                                                                     : std::string());
+  if (!fs::is_directory(status)) return open_single_file(path);
+  if (auto set = find_idx(path, options.split)) return set;
+  if (auto set = find_cifar10(path, options.split)) return set;
+  if (auto set = find_atlas(path)) return set;
+  return open_image_folder(path, options);
 }
 
 }  // namespace
@@ -101,17 +115,9 @@ std::string count_text(int64_t images, size_t classes, const std::string& size) 
 }
 
 std::shared_ptr<const Dataset> open_dataset(const fs::path& path, const DatasetOptions& options) {
-  std::error_code error;
-  const fs::file_status status = fs::status(path, error);
-  if (!fs::exists(status))
-    bad_input(path.string(), ": no such folder",
-              error && error != std::errc::no_such_file_or_directory ? " (" + error.message() + ")"
-                                                                     : std::string());
-  if (!fs::is_directory(status)) return open_single_file(path);
-  if (auto set = find_idx(path, options.split)) return set;
-  if (auto set = find_cifar10(path, options.split)) return set;
-  if (auto set = find_atlas(path)) return set;
-  return open_image_folder(path, options);
+  const std::shared_ptr<Dataset> set = open_any(path, options);
+  set->set_broken_images(options.broken_images);
+  return set;
 }
 
 }  // namespace imago

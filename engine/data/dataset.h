@@ -6,14 +6,26 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
-#include "engine/data/image.h"
+#include "engine/image/image.h"
 
 namespace imago {
 
-/// A numbered set of images of any sizes, with or without class labels. Everything is const and safe to
-/// call from several threads.
+using Warn = std::function<void(const std::string&)>;
+
+/// "warning: MESSAGE" on the standard error stream.
+void print_warning(const std::string& message);
+
+/// What becomes of an image that turns out to be broken.
+struct BrokenImages {
+  bool refuse = false;  // bad input; otherwise it is left out, or another takes its place, with a warning
+  Warn warn = print_warning;  // may be called from any thread that reads the set
+};
+
+/// A numbered set of images of any sizes, with or without class labels. Everything const is safe to call from
+/// several threads.
 class Dataset {
  public:
   virtual ~Dataset() = default;
@@ -28,17 +40,20 @@ class Dataset {
   virtual std::string name(int64_t i) const = 0;
   /// For people: "60000 images of 28x28, 10 classes, IDX (/data/train-images-idx3-ubyte.gz)".
   virtual std::string description() const = 0;
+
+  /// What those who read the set do about broken images.
+  const BrokenImages& broken_images() const { return broken_images_; }
+  void set_broken_images(BrokenImages broken) { broken_images_ = std::move(broken); }
+
+ private:
+  BrokenImages broken_images_;
 };
 
-using Warn = std::function<void(const std::string&)>;
-
-/// "warning: MESSAGE" on the standard error stream.
-void print_warning(const std::string& message);
-
 struct DatasetOptions {
-  std::string split = "train";  // or "test"
-  bool strict_data = false;     // broken images: refused (true), or skipped with a warning (false)
-  Warn warn = print_warning;
+  /// "train", or "test" for the held-out images, where the format has both: IDX and CIFAR-10 by the names of
+  /// their files, image folders by those of their sub-folders.
+  std::string split = "train";
+  BrokenImages broken_images;
 };
 
 /// Opens whatever lies at `path`; what it is shows from its content:
@@ -52,8 +67,8 @@ struct DatasetOptions {
 ///   all lie in sub-folders, those of the first level are the classes, in the same order. A folder whose only
 ///   sub-folders are called train, test, val, valid or validation is one of splits. Names that begin with a
 ///   dot are passed over.
-/// Files that are visibly broken (see image_file_problem) are left out with a warning, or refused if
-/// strict_data. Bad input: no such folder, nothing usable in it, files that disagree with their own headers.
+/// Files that are visibly broken (see image_file_problem) are left out with a warning, or refused. Bad input:
+/// no such folder, nothing usable in it, files that disagree with their own headers.
 std::shared_ptr<const Dataset> open_dataset(const std::filesystem::path& path,
                                             const DatasetOptions& options = {});
 

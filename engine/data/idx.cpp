@@ -120,7 +120,7 @@ IdxArray read_idx(const fs::path& path) {
   return array;
 }
 
-std::shared_ptr<const Dataset> open_idx(const fs::path& path) {
+std::shared_ptr<Dataset> open_idx(const fs::path& path) {
   IdxArray images = read_idx(path);
   const auto& e = images.extents;
   const bool shaped = (e.size() == 3 || (e.size() == 4 && (e[3] == 1 || e[3] == 3))) && e[0] > 0 &&

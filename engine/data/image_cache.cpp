@@ -1,6 +1,6 @@
 #include "engine/data/image_cache.h"
 
-#include "engine/data/resize.h"
+#include "engine/image/resize.h"
 #include "kernels/error.h"
 
 namespace imago {
@@ -52,7 +52,7 @@ ImageCache::Found ImageCache::get(int64_t i, Image& scratch) {
     try {
       return {load(j, scratch), j};
     } catch (const Error& e) {
-      if (options_.strict_data || e.fault != Fault::kBadInput) throw;
+      if (set_->broken_images().refuse || e.fault != Fault::kBadInput) throw;
       mark_broken(j, e.what());
     }
   }
@@ -68,7 +68,7 @@ bool ImageCache::is_broken(int64_t i) {
 void ImageCache::mark_broken(int64_t i, const std::string& message) {
   const std::lock_guard lock(broken_mutex_);
   any_broken_ = true;
-  if (broken_.insert(i).second) options_.warn(message + "; the next image takes its place");
+  if (broken_.insert(i).second) set_->broken_images().warn(message + "; the next image takes its place");
 }
 
 }  // namespace imago

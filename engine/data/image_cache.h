@@ -15,15 +15,14 @@ namespace imago {
 /// threads.
 ///
 /// An image that cannot be decoded is replaced by the next one in the set that can, with one warning, so
-/// that the length of an epoch never depends on when the damage is found; with strict_data it is an error.
+/// that the length of an epoch never depends on when the damage is found; a set that refuses broken images
+/// makes it an error.
 class ImageCache {
  public:
   struct Options {
     int height = 0, width = 0, channels = 3;
     bool center_crop = false;
-    bool strict_data = false;
     size_t max_bytes = 0;
-    Warn warn = print_warning;
   };
   struct Found {
     const Image* image;  // at least height x width

@@ -4,8 +4,8 @@
 #include <algorithm>
 #include <set>
 
-#include "engine/data/decode.h"
 #include "engine/data/sources.h"
+#include "engine/image/decode.h"
 #include "kernels/error.h"
 
 namespace imago {
@@ -109,7 +109,7 @@ class FolderDataset : public Dataset {
 
 }  // namespace
 
-std::shared_ptr<const Dataset> open_image_folder(const fs::path& given, const DatasetOptions& options) {
+std::shared_ptr<Dataset> open_image_folder(const fs::path& given, const DatasetOptions& options) {
   const fs::path folder = split_folder(given, options.split);
   std::vector<std::string> files = Walk(folder).files;
   if (files.empty()) bad_input(folder.string(), ": no images (.png .jpg .jpeg) in this folder or below it");
@@ -127,11 +127,12 @@ std::shared_ptr<const Dataset> open_image_folder(const fs::path& given, const Da
       continue;
     }
     const std::string message = str((folder / files[i]).string(), ": ", problems[i]);
-    if (options.strict_data)
+    if (options.broken_images.refuse)
       bad_input(message, broken > 1 ? str(" (and ", broken - 1, " more broken images)") : "");
-    if (++named <= kNamedWarnings) options.warn(message + "; skipped");
+    if (++named <= kNamedWarnings) options.broken_images.warn(message + "; skipped");
   }
-  if (broken > kNamedWarnings) options.warn(str(broken - kNamedWarnings, " more broken images skipped"));
+  if (broken > kNamedWarnings)
+    options.broken_images.warn(str(broken - kNamedWarnings, " more broken images skipped"));
   files.resize(kept);
   if (files.empty()) bad_input(folder.string(), ": every image (.png .jpg .jpeg) in this folder is broken");
   return std::make_shared<FolderDataset>(folder, std::move(files));

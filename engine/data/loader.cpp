@@ -5,7 +5,7 @@
 #include <system_error>
 
 #include "engine/data/image_cache.h"
-#include "engine/data/resize.h"
+#include "engine/image/resize.h"
 #include "engine/random/streams.h"
 #include "kernels/error.h"
 #include "kernels/philox.h"
@@ -42,22 +42,32 @@ void shuffled_order(uint64_t seed, int64_t epoch, std::vector<uint32_t>& order) 
     std::swap(order[i - 1], order[below(i, random_words(seed, words, 0, i).w0)]);
 }
 
-BatchLoader::BatchLoader(std::shared_ptr<const Dataset> set, const LoaderOptions& options)
-    : set_(std::move(set)), options_(options) {
+BatchLoader::BatchLoader(std::shared_ptr<const Dataset> set, const LoaderOptions& options,
+                         const std::vector<Batch>& ring, int held)
+    : set_(std::move(set)), options_(options), held_(held) {
   check_options(*set_, options_);
-  ImageCache::Options cache{options_.height,      options_.width,       options_.channels,
-                            options_.center_crop, options_.strict_data, options_.cache_bytes,
-                            options_.warn};
-  cache_ = std::make_unique<ImageCache>(set_, cache);
+  check_ring(ring);
+  cache_ = std::make_unique<ImageCache>(
+      set_, ImageCache::Options{options_.height, options_.width, options_.channels, options_.center_crop,
+                                options_.cache_bytes});
   const int64_t size = set_->size(), batch = options_.batch_size;
   batches_per_epoch_ = options_.drop_last ? std::max<int64_t>(1, size / batch) : (size + batch - 1) / batch;
   samples_per_epoch_ = options_.drop_last ? batches_per_epoch_ * batch : size;
-  slots_.resize(static_cast<size_t>(options_.num_workers) * static_cast<size_t>(options_.prefetch_batches) +
-                1);
+  for (const Batch& memory : ring) slots_.push_back({.memory = memory});
 }
 
 BatchLoader::~BatchLoader() {
   stop();
+}
+
+void BatchLoader::check_ring(const std::vector<Batch>& ring) const {
+  check(static_cast<int64_t>(ring.size()) >= held_ + (options_.num_workers > 0) && held_ > 0, "a ring of ",
+        ring.size(), " batches, of which ", held_, " are in use");
+  const auto size = static_cast<size_t>(options_.batch_size);
+  for (const Batch& b : ring)
+    check(b.images.size() == size * options_.image_bytes() && b.ids.size() == size && b.labels.size() == size,
+          "memory for a batch of ", b.ids.size(), " images of ", b.images.size(), " bytes in all; expected ",
+          size, " of ", options_.image_bytes(), " each");
 }
 
 void BatchLoader::seek(int64_t epoch, int64_t batch) {
@@ -83,20 +93,19 @@ std::shared_ptr<const BatchLoader::Order> BatchLoader::order_of(int64_t epoch) {
   return orders_[place];
 }
 
-void BatchLoader::fill(int64_t number, Batch& batch) {
+void BatchLoader::fill(int64_t number, Slot& slot) {
   const LoaderOptions& o = options_;
+  Batch& batch = slot.batch;
   const int64_t epoch = number / batches_per_epoch_, index = number % batches_per_epoch_;
   const int64_t first = index * o.batch_size;  // sample within the epoch
   const int size = static_cast<int>(std::min<int64_t>(o.batch_size, samples_per_epoch_ - first));
-  const size_t count = static_cast<size_t>(size), bytes = static_cast<size_t>(o.height) *
-                                                          static_cast<size_t>(o.width) *
-                                                          static_cast<size_t>(o.channels);
-  batch.epoch = epoch, batch.index = index;
-  batch.size = size, batch.height = o.height, batch.width = o.width, batch.channels = o.channels;
-  batch.pixels.resize(count * bytes);
-  batch.labels.resize(count);
-  batch.ids.resize(count);
-  batch.images.resize(count);
+  const size_t count = static_cast<size_t>(size), bytes = o.image_bytes();
+  batch.epoch = epoch, batch.index = index, batch.size = size;
+  batch.slot = static_cast<size_t>(&slot - slots_.data());
+  batch.images = slot.memory.images.first(count * bytes);
+  batch.ids = slot.memory.ids.first(count);
+  batch.labels = slot.memory.labels.first(count);
+  batch.indices.resize(count);
 
   const std::shared_ptr<const Order> order = o.shuffle ? order_of(epoch) : nullptr;
   const uint32_t augment = random_stream(Purpose::kAugment, static_cast<uint32_t>(epoch));
@@ -110,26 +119,26 @@ void BatchLoader::fill(int64_t number, Batch& batch) {
     const int top = static_cast<int>(below(static_cast<uint32_t>(image->height - o.height + 1), words.w0));
     const int left = static_cast<int>(below(static_cast<uint32_t>(image->width - o.width + 1), words.w1));
     const bool flip = o.random_flip && words.w2 >> 31;
-    copy_window(*image, top, left, o.height, o.width, flip, batch.pixels.data() + k * bytes);
+    copy_window(*image, top, left, o.height, o.width, flip, batch.images.data() + k * bytes);
     batch.labels[k] = set_->label(i);
     batch.ids[k] = epoch * samples_per_epoch_ + sample;
-    batch.images[k] = i;
+    batch.indices[k] = i;
   }
 }
 
 const Batch& BatchLoader::next() {
+  Slot& slot = slots_[static_cast<size_t>(next_) % slots_.size()];
   if (options_.num_workers == 0) {
-    fill(next_, slots_[0].batch);
+    fill(next_, slot);
     ++next_;
-    return slots_[0].batch;
+    return slot.batch;
   }
   if (workers_.empty()) start();
-  Slot& slot = slots_[static_cast<size_t>(next_) % slots_.size()];
   std::unique_lock lock(mutex_);
   to_consumer_.wait(lock, [&] { return slot.ready == next_; });
   if (slot.error) std::rethrow_exception(slot.error);  // and again, if asked again
   ++next_;
-  to_workers_.notify_one();  // the batch returned last time is free now
+  to_workers_.notify_one();  // the oldest of those in use is free now
   return slot.batch;
 }
 
@@ -154,19 +163,19 @@ void BatchLoader::stop() {
 }
 
 // Takes the next batch that nobody prepares, as soon as its slot is free: the consumer may still look at
-// batch next_ - 1, whose slot is that of batch next_ - 1 + number of slots.
+// batch next_ - held_, whose slot is that of batch next_ - held_ + number of slots.
 void BatchLoader::work() {
   const int64_t slots = static_cast<int64_t>(slots_.size());
   std::unique_lock lock(mutex_);
   for (;;) {
-    to_workers_.wait(lock, [&] { return stopping_ || taken_ < next_ - 1 + slots; });
+    to_workers_.wait(lock, [&] { return stopping_ || taken_ < next_ - held_ + slots; });
     if (stopping_) return;
     const int64_t number = taken_++;
     Slot& slot = slots_[static_cast<size_t>(number % slots)];
     lock.unlock();
     std::exception_ptr error;
     try {
-      fill(number, slot.batch);
+      fill(number, slot);
     } catch (...) {
       error = std::current_exception();
     }

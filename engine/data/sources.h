@@ -19,22 +19,21 @@ struct IdxArray {
 IdxArray read_idx(const std::filesystem::path& path);
 
 /// Images [N,H,W] or [N,H,W,3]; labels [N] from the file whose name has "labels-idx1" for "images-idx3".
-std::shared_ptr<const Dataset> open_idx(const std::filesystem::path& images);
+std::shared_ptr<Dataset> open_idx(const std::filesystem::path& images);
 
 /// Records of 3073 bytes: label, then the planes R, G, B of 32x32. Class names from batches.meta.txt if it is
 /// there. Source: https://www.cs.toronto.edu/~kriz/cifar.html
-std::shared_ptr<const Dataset> open_cifar10(const std::vector<std::filesystem::path>& batches);
+std::shared_ptr<Dataset> open_cifar10(const std::vector<std::filesystem::path>& batches);
 
 /// A PNG of count square tiles of tile x tile pixels, row by row, `columns` in a row. The JSON file says so:
 /// {"tile": 32, "count": 3000, "columns": 64}, optionally with "labels": [0, 2, ...] and "classes": ["a",
 /// "b", ...].
-std::shared_ptr<const Dataset> open_atlas(const std::filesystem::path& png,
-                                          const std::filesystem::path& json);
+std::shared_ptr<Dataset> open_atlas(const std::filesystem::path& png, const std::filesystem::path& json);
 /// Whether that JSON file describes an atlas (and is not about something else).
 bool is_atlas(const std::filesystem::path& json);
 
-std::shared_ptr<const Dataset> open_image_folder(const std::filesystem::path& folder,
-                                                 const DatasetOptions& options);
+std::shared_ptr<Dataset> open_image_folder(const std::filesystem::path& folder,
+                                           const DatasetOptions& options);
 
 /// "60000 images, 10 classes"
 std::string count_text(int64_t images, size_t classes, const std::string& size = "");

@@ -11,13 +11,14 @@ PackedUpload::Index PackedUpload::add(const Shape& shape, DType dtype) {
   return entries_.size() - 1;
 }
 
-void PackedUpload::allocate(Device device) {
-  host_.resize(bytes_);
+void PackedUpload::allocate(Device device, size_t host_blocks) {
+  host_.resize(bytes_ * host_blocks);
   device_ = empty({static_cast<int64_t>(bytes_)}, DType::kUInt8, device);
 }
 
-void PackedUpload::upload() {
-  imago::upload(host_.data(), device_);
+void PackedUpload::upload(size_t block) {
+  check(bytes_ * (block + 1) <= host_.size(), "PackedUpload: no host block ", block);
+  imago::upload(host_.data() + block * bytes_, device_);
 }
 
 Tensor PackedUpload::tensor(Index i) const {

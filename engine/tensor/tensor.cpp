@@ -173,6 +173,9 @@ void fill(const Tensor& y, double value) {
 void copy(const Tensor& from, const Tensor& to) {
   backend_of(from).copy(from, to);
 }
+std::unique_ptr<Download> download_later(const Tensor& x) {
+  return backend_of(x).download_later(x.data(), x.ref().bytes());
+}
 void to_host(const Tensor& x, void* host) {
   backend_of(x).download(host, x.data(), x.ref().bytes());
 }

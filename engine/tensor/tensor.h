@@ -81,6 +81,8 @@ Tensor from_vector(const std::vector<T>& host, const Shape& shape, Device device
 
 // ---- Leaving the device ----
 void to_host(const Tensor& x, void* host);  // numel elements of x's type
+/// to_host() for those who look later: enqueues the copy and returns.
+std::unique_ptr<Download> download_later(const Tensor& x);
 /// The elements as T, which must be x's type.
 template <class T>
 std::vector<T> to_vector(const Tensor& x) {

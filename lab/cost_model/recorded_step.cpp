@@ -2,7 +2,7 @@
 
 #include "engine/tensor/allocator.h"
 #include "kernels/plan/plan_backend.h"
-#include "models/trainer/plan.h"
+#include "models/trainer/training_step.h"
 
 namespace imago {
 
@@ -30,10 +30,15 @@ class Recorder final : public WatchedBackend {
 std::vector<RecordedOperation> record_training_step(const TrainConfig& config) {
   allocator_of(Device::kPlan);  // keeps the backend it is made with: not one that ends with this function
   Recorder recorder;
-  PlannedTraining training(config);
-  training.step();
-  recorder.operations.clear();
-  training.step();
+  TrainConfig on_plan = config;
+  on_plan.device = Device::kPlan;
+  TrainingStep step(on_plan);
+  for (int i = 0; i < 2; ++i) {
+    recorder.operations.clear();
+    step.begin(config.learning_rate);
+    step.compute_gradients();
+    step.update();
+  }
   return std::move(recorder.operations);
 }
 

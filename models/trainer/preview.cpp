@@ -2,7 +2,7 @@
 
 #include <cmath>
 
-#include "engine/io/png.h"
+#include "engine/image/png.h"
 #include "models/diffusion/sampler.h"
 #include "models/trainer/trainer.h"
 

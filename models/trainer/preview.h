@@ -4,7 +4,7 @@
 
 #include <functional>
 
-#include "engine/data/image.h"
+#include "engine/image/image.h"
 
 namespace imago {
 

@@ -3,65 +3,92 @@
 #include <algorithm>
 #include <cstring>
 
+#include "models/unet/inputs.h"
+
 namespace imago {
 
 namespace {
 
 Shape label_shape(const UNetConfig& unet, int64_t n) {
+  if (!unet.takes_class_labels()) return {0};
   return unet.class_embed_type == "identity" ? Shape{n, unet.time_width()} : Shape{n};
 }
 
 }  // namespace
 
-StepInputs::StepInputs(const TrainConfig& c)
+StepInputs::StepInputs(const TrainConfig& c, size_t host_blocks)
     : time_type_(timestep_type(c.unet)),
       label_type_(class_label_type(c.unet)),
-      labelled_(c.unet.takes_class_labels()) {
-  for (int i = 0; i < c.gradient_accumulation_steps; ++i) places_.push_back(add_batch(c.batch_size, c));
-  update_place_ = packed_.add({sizeof(AdamWStep)}, DType::kUInt8);
-  packed_.allocate(c.device);
-  for (const Places& p : places_)
-    batches_.push_back({packed_.tensor(p.images), packed_.tensor(p.ids), packed_.tensor(p.timesteps),
-                        packed_.tensor(p.coefficients), packed_.tensor(p.weights),
-                        labelled_ ? packed_.tensor(p.class_labels) : Tensor()});
-  update_ = packed_.tensor(update_place_);
-  timesteps_.resize(static_cast<size_t>(c.images_per_step()));
+      labelled_(c.unet.takes_class_labels()),
+      host_blocks_(host_blocks),
+      labels_(host_blocks * static_cast<size_t>(c.images_per_step())),
+      timesteps_(static_cast<size_t>(c.images_per_step())),
+      micro_batches_(static_cast<size_t>(c.gradient_accumulation_steps)) {
+  const int64_t n = c.batch_size;
+  for (size_t i = 0; i < micro_batches_.size(); ++i) {  // in the order of Field
+    packed_.add({n, c.height, c.width, c.unet.in_channels}, DType::kUInt8);
+    packed_.add({n}, DType::kInt64);
+    packed_.add({n}, time_type_);
+    packed_.add({n, 4}, DType::kFloat32);
+    packed_.add({n}, DType::kFloat32);
+    packed_.add(label_shape(c.unet, n), label_type_);
+  }
+  packed_.add({sizeof(AdamWStep)}, DType::kUInt8);
+  packed_.allocate(c.device, host_blocks);
+  for (int i = 0; i < c.gradient_accumulation_steps; ++i) {
+    const auto tensor = [&](Field f) { return packed_.tensor(place(i, f)); };
+    micro_batches_[static_cast<size_t>(i)] = {
+        tensor(kImages),       tensor(kIds),     tensor(kTimesteps),
+        tensor(kCoefficients), tensor(kWeights), labelled_ ? tensor(kClassLabels) : Tensor()};
+  }
+  update_ = packed_.tensor(update_place());
 }
 
-StepInputs::Places StepInputs::add_batch(int64_t n, const TrainConfig& c) {
-  Places p{};
-  p.images = packed_.add({n, c.height, c.width, c.unet.in_channels}, DType::kUInt8);
-  p.ids = packed_.add({n}, DType::kInt64);
-  p.timesteps = packed_.add({n}, time_type_);
-  p.coefficients = packed_.add({n, 4}, DType::kFloat32);
-  p.weights = packed_.add({n}, DType::kFloat32);
-  if (labelled_) p.class_labels = packed_.add(label_shape(c.unet, n), label_type_);
-  return p;
+std::vector<Batch> StepInputs::ring() {
+  const size_t per_step = micro_batches_.size(), slots = host_blocks_ * per_step, n = labels_.size() / slots;
+  std::vector<Batch> ring;
+  for (size_t slot = 0; slot < slots; ++slot) {
+    const size_t block = slot / per_step;
+    const int i = static_cast<int>(slot % per_step);
+    ring.push_back({.images = packed_.host<uint8_t>(place(i, kImages), block),
+                    .ids = packed_.host<int64_t>(place(i, kIds), block),
+                    .labels = std::span(labels_).subspan(slot * n, n)});
+  }
+  return ring;
 }
 
 /// Whole numbers, in the type that the model wants.
-void StepInputs::store(PackedUpload::Index place, DType type, const std::vector<int>& values) {
+void StepInputs::store(PackedUpload::Index place, DType type, std::span<const int> values) {
   if (type == DType::kInt32)
-    std::copy(values.begin(), values.end(), packed_.host<int32_t>(place));
+    std::copy(values.begin(), values.end(), packed_.host<int32_t>(place, block_).begin());
   else
-    std::copy(values.begin(), values.end(), packed_.host<float>(place));
+    std::copy(values.begin(), values.end(), packed_.host<float>(place, block_).begin());
 }
 
-void StepInputs::set_batch(int i, const Batch& batch, const TrainingLoss& loss) {
-  const Places& p = places_[static_cast<size_t>(i)];
-  const SampleNumbers numbers = loss.draw(batch.ids);
-  std::copy(batch.pixels.begin(), batch.pixels.end(), packed_.host<uint8_t>(p.images));
-  std::copy(numbers.ids.begin(), numbers.ids.end(), packed_.host<int64_t>(p.ids));
-  std::copy(numbers.coefficients.begin(), numbers.coefficients.end(), packed_.host<float>(p.coefficients));
-  std::copy(numbers.weights.begin(), numbers.weights.end(), packed_.host<float>(p.weights));
-  store(p.timesteps, time_type_, numbers.timesteps);
-  if (labelled_) store(p.class_labels, label_type_, batch.labels);
-  std::copy(numbers.timesteps.begin(), numbers.timesteps.end(),
-            timesteps_.begin() + static_cast<int64_t>(i) * batch.size);
+void StepInputs::set_micro_batch(int i, const Batch& batch, const Objective& objective) {
+  const size_t per_step = micro_batches_.size(), n = batch.ids.size();
+  check(batch.slot % per_step == static_cast<size_t>(i), "micro-batch ", i, " of ", per_step, " from slot ",
+        batch.slot);
+  block_ = batch.slot / per_step;
+  const std::span timesteps = std::span(timesteps_).subspan(static_cast<size_t>(i) * n, n);
+  const std::span coefficients = packed_.host<float>(place(i, kCoefficients), block_);
+  const std::span weights = packed_.host<float>(place(i, kWeights), block_);
+  for (size_t k = 0; k < n; ++k) {
+    const SampleNumbers numbers = objective.numbers_of(batch.ids[k]);
+    timesteps[k] = numbers.timestep;
+    std::copy(numbers.coefficients.begin(), numbers.coefficients.end(), &coefficients[4 * k]);
+    weights[k] = numbers.weight;
+  }
+  store(place(i, kTimesteps), time_type_, timesteps);
+  if (labelled_) store(place(i, kClassLabels), label_type_, batch.labels);
 }
 
 void StepInputs::set_update(const AdamWStep& update) {
-  std::memcpy(packed_.host<uint8_t>(update_place_), &update, sizeof update);
+  std::memcpy(packed_.host<uint8_t>(update_place(), block_).data(), &update, sizeof update);
+}
+
+void StepInputs::upload() {
+  packed_.upload(block_);
 }
 
 }  // namespace imago

@@ -9,39 +9,44 @@
 
 namespace imago {
 
-/// The micro-batches of a step and the numbers of its update, at fixed places on the
-/// device and uploaded together.
+/// The micro-batches of a step and the numbers of its update, at fixed places on the device and uploaded
+/// together. The host has room for several steps' inputs, so that the loader's threads write the images of
+/// later steps while one is being uploaded.
 class StepInputs {
  public:
-  explicit StepInputs(const TrainConfig& config);
+  StepInputs(const TrainConfig& config, size_t host_blocks);
 
-  /// On the host: micro-batch i, the update, and then all of it to the device.
-  void set_batch(int i, const Batch& batch, const TrainingLoss& loss);
+  // ---- On the host ----
+
+  /// Memory for the loader: the micro-batches of a step lie together, step behind step.
+  std::vector<Batch> ring();
+  /// Micro-batch i of the next upload is this one of the ring: adds what the objective draws for its samples.
+  void set_micro_batch(int i, const Batch& batch, const Objective& objective);
   void set_update(const AdamWStep& update);
-  void upload() { packed_.upload(); }
-
-  /// On the device.
-  const TrainingBatch& batch(int i) const { return batches_[static_cast<size_t>(i)]; }
-  const Tensor& update() const { return update_; }  // [sizeof(AdamWStep)] uint8
-
+  void upload();
   /// The times of the step's images, micro-batch after micro-batch.
   const std::vector<int>& timesteps() const { return timesteps_; }
 
+  // ---- On the device ----
+
+  const MicroBatch& micro_batch(int i) const { return micro_batches_[static_cast<size_t>(i)]; }
+  const Tensor& update() const { return update_; }  // [sizeof(AdamWStep)] uint8
+
  private:
-  struct Places {  // of a micro-batch, in packed_
-    PackedUpload::Index images, ids, timesteps, coefficients, weights, class_labels;
-  };
-  Places add_batch(int64_t n, const TrainConfig& config);
-  void store(PackedUpload::Index place, DType type, const std::vector<int>& values);
+  enum Field { kImages, kIds, kTimesteps, kCoefficients, kWeights, kClassLabels, kFields };
+  /// In packed_: field f of micro-batch i. The update lies behind them.
+  static PackedUpload::Index place(int i, Field f) { return static_cast<size_t>(i * kFields + f); }
+  PackedUpload::Index update_place() const { return place(static_cast<int>(micro_batches_.size()), kImages); }
+  void store(PackedUpload::Index place, DType type, std::span<const int> values);
 
   DType time_type_, label_type_;
   bool labelled_;
+  size_t host_blocks_, block_ = 0;  // the block of the next upload
   PackedUpload packed_;
-  std::vector<Places> places_;
-  PackedUpload::Index update_place_;
-  std::vector<TrainingBatch> batches_;
-  Tensor update_;
+  std::vector<int32_t> labels_;  // of the ring, as the data has them: the model wants another type, or none
   std::vector<int> timesteps_;
+  std::vector<MicroBatch> micro_batches_;
+  Tensor update_;
 };
 
 }  // namespace imago

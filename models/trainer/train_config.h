@@ -4,10 +4,9 @@
 #include <filesystem>
 #include <string>
 
-#include "engine/data/dataset.h"
 #include "engine/optim/adamw.h"
+#include "models/diffusion/objective.h"
 #include "models/diffusion/scheduler_config.h"
-#include "models/diffusion/training_loss.h"
 #include "models/unet/config.h"
 
 namespace imago {
@@ -22,9 +21,7 @@ struct TrainConfig {
   int batch_size = 16;                  // images that go through the network together
   int gradient_accumulation_steps = 1;  // batches an update
   bool center_crop = false, random_flip = false;
-  bool strict_data = false;  // a broken image stops the run, instead of being skipped
   int loader_workers = 0;
-  Warn warn = print_warning;  // may be called from a worker
 
   int64_t max_train_steps = 0;  // updates; the learning rate's schedule is laid over them
   double learning_rate = 1e-4;

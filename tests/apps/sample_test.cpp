@@ -3,7 +3,7 @@
 
 #include <cmath>
 
-#include "engine/data/decode.h"
+#include "engine/image/decode.h"
 #include "engine/io/safetensors.h"
 #include "engine/tensor/tensor.h"
 #include "models/diffusion/pipeline_folder.h"

@@ -2,7 +2,7 @@
 
 #include <sstream>
 
-#include "engine/io/png.h"
+#include "engine/image/png.h"
 
 namespace imago::testing {
 namespace fs = std::filesystem;

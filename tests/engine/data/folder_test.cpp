@@ -80,13 +80,14 @@ TEST(ImageFolder, BrokenOnesAreNamedAndSkipped) {
   put(folder / "zero.png", "");
   put(folder / "fake.png", "<html>not found</html>");
   Names warnings;
-  const DatasetOptions options{.warn = [&](const std::string& message) { warnings.push_back(message); }};
+  const DatasetOptions options{
+      .broken_images = {.warn = [&](const std::string& message) { warnings.push_back(message); }}};
   EXPECT_EQ(open_dataset(folder.path(), options)->size(), 5);
   EXPECT_EQ(warnings, (Names{(folder / "fake.png").string() + ": neither PNG nor JPEG; skipped",
                              (folder / "good2_cut.jpg").string() + ": truncated JPEG; skipped",
                              (folder / "zero.png").string() + ": empty file; skipped"}));
   expect_bad_input({"fake.png: neither PNG nor JPEG", "2 more broken"},
-                   [&] { open_dataset(folder.path(), {.strict_data = true}); });
+                   [&] { open_dataset(folder.path(), {.broken_images = {.refuse = true}}); });
   warnings.clear();
   for (int i = 0; i < 30; ++i) put(folder / str("no", i, ".png"), "");
   EXPECT_EQ(open_dataset(folder.path(), options)->size(), 5);
@@ -104,8 +105,9 @@ TEST(ImageFolder, NothingToTrainOn) {
   expect_bad_input({"no images"}, [&] { open_dataset(folder.path()); });
   expect_bad_input({"a.txt: not a data set"}, [&] { open_dataset(folder / "a.txt"); });
   put(folder / "sub/c.png", "x");
-  expect_bad_input({"every image", "broken"},
-                   [&] { open_dataset(folder.path(), {.warn = [](const std::string&) {}}); });
+  expect_bad_input({"every image", "broken"}, [&] {
+    open_dataset(folder.path(), {.broken_images = {.warn = [](const std::string&) {}}});
+  });
 }
 
 }  // namespace

@@ -5,7 +5,7 @@
 
 #include "engine/data/dataset.h"
 #include "engine/data/sources.h"
-#include "engine/io/png.h"
+#include "engine/image/png.h"
 #include "tests/support/image_files.h"
 #include "tests/support/temp_folder.h"
 

@@ -71,8 +71,24 @@ TEST(PackedUploadTest, TensorsArriveTogetherAndStayInPlace) {
     EXPECT_EQ(to_vector<uint8_t>(packed.tensor(bytes)), (std::vector<uint8_t>{10, 11, 12}));
   }
   EXPECT_THROW(packed.host<float>(bytes), Error);
+  EXPECT_THROW(packed.host<uint8_t>(bytes, 1), Error);
+  EXPECT_THROW(packed.upload(1), Error);
   EXPECT_THROW(packed.add({1}, DType::kFloat32), Error);
   EXPECT_THROW(t.reinterpret(4, {4}, DType::kFloat32), Error);
+}
+
+TEST(PackedUploadTest, TakesTheBlockThatItIsTold) {
+  PackedUpload packed;
+  packed.add({5}, DType::kUInt8);
+  const auto ids = packed.add({2}, DType::kInt64);
+  packed.allocate(Device::kCpu, 3);
+  for (const size_t block : {0, 1, 2})
+    for (const size_t i : {0, 1}) packed.host<int64_t>(ids, block)[i] = static_cast<int64_t>(10 * block + i);
+  for (const size_t block : {2, 0, 1}) {
+    packed.upload(block);
+    const auto first = static_cast<int64_t>(10 * block);
+    EXPECT_EQ(to_vector<int64_t>(packed.tensor(ids)), (std::vector<int64_t>{first, first + 1}));
+  }
 }
 
 }  // namespace

@@ -6,7 +6,7 @@
 #include "kernels/cuda/runtime/cuda_backend.h"
 #include "kernels/plan/plan_backend.h"
 #include "lab/cost_model/cost_model.h"
-#include "models/trainer/plan.h"
+#include "models/trainer/training_step.h"
 #include "tests/lab/cost_model/cifar10_unet.h"
 
 namespace imago {
@@ -78,9 +78,13 @@ class BothWays : public WatchedBackend {
 
 int launches_of_a_step(const std::string& gpu, const TrainConfig& config) {
   BothWays both(gpu_model(gpu));
-  PlannedTraining training(config);
+  TrainConfig on_plan = config;
+  on_plan.device = Device::kPlan;
+  TrainingStep step(on_plan);
   register_backend(Device::kPlan, both);
-  training.step();
+  step.begin(config.learning_rate);
+  step.compute_gradients();
+  step.update();
   register_backend(Device::kPlan, plan_backend());
   return both.launches;
 }

@@ -6,13 +6,13 @@
 #include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
+#include <numeric>
 #include <set>
 
 #include "bench/profiling_backend.h"
-#include "engine/autograd/tape.h"
 #include "engine/io/json.h"
 #include "lab/cost_model/cost_report.h"
-#include "models/trainer/plan.h"
+#include "models/trainer/training_step.h"
 #include "tests/lab/cost_model/cifar10_unet.h"
 
 namespace imago {
@@ -29,23 +29,18 @@ TrainConfig small_training() {
   return c;
 }
 
-/// One update on the CPU, as bench_train_step makes it.
+/// One update on the CPU.
 MeasuredTimes profile(const TrainConfig& c) {
   ProfilingBackend profiler(cpu_backend());
-  UNet model(c.unet);
-  FlatParameters parameters(model, {Device::kCpu, DType::kFloat32, c.compute, true});
-  parameters.initialize(0);
-  AdamW optimizer(parameters, c.optimizer);
-  const TrainingLoss loss(c.scheduler, {c.seed, c.compute, c.weighting, c.snr_gamma});
-  for (const Tensor& t : {optimizer.first_moment(), optimizer.second_moment()}) backend_of(t).fill(t, 0);
-  optimizer.start_ema();
-  const Tensor images = zeros({c.batch_size, c.height, c.width, 3}, DType::kUInt8, Device::kCpu);
-  const Tensor share =
-      from_vector(std::vector<float>(static_cast<size_t>(c.batch_size), 0.5f), {c.batch_size}, Device::kCpu);
+  TrainingStep step(c);
+  step.initialize();
+  Batch batch = step.inputs().ring().front();
+  std::iota(batch.ids.begin(), batch.ids.end(), 0);
+  step.set_micro_batch(0, batch);
+  step.begin(1e-4);
   register_backend(Device::kCpu, profiler);
-  parameters.zero_gradients();
-  backward(loss(model, loss.batch(model.config(), images, {0, 1})), share);
-  optimizer.step(1e-4);
+  step.compute_gradients();
+  step.update();
   register_backend(Device::kCpu, cpu_backend());
   MeasuredTimes times;
   for (const auto& [key, entry] : profiler.entries()) times[{key.layer, key.operation}] += entry.seconds;

@@ -6,7 +6,7 @@
 #include <cmath>
 #include <sstream>
 
-#include "engine/io/png.h"
+#include "engine/image/png.h"
 #include "engine/report/series.h"
 #include "tests/support/temp_folder.h"
 

@@ -133,11 +133,11 @@ TEST(TrainerTest, SaysWhereNumbersWentWrong) {
                                 [](const auto& e) { return e.name == "mid_block.resnets.0.conv2.weight"; });
   ASSERT_NE(bad, entries.end());
   upload(&infinity, trainer.parameters().view(trainer.parameters().values(), *bad).slice(0, {1}));
-  const TrainingLoss loss(c.scheduler, {c.seed, c.compute, c.weighting, c.snr_gamma});
+  const Objective objective(c.scheduler, {c.seed, c.compute, c.weighting, c.snr_gamma});
   const std::string expected =
       str("step 4: the loss or its gradient is not finite; the first such value came out of conv2d in layer "
           "mid_block.resnets.0.conv2, at timestep ",
-          loss.timestep_of(3 * 8), " (image 0 of the batch)");
+          objective.timestep_of(3 * 8), " (image 0 of the batch)");
   EXPECT_EQ(complaint(trainer), expected);
 }
 

@@ -1,5 +1,5 @@
 // Every kind of PNG and JPEG that people have, and what is left of them when cut or damaged.
-#include "engine/data/decode.h"
+#include "engine/image/decode.h"
 
 #include <algorithm>
 #include <cstdlib>

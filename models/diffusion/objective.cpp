@@ -1,4 +1,4 @@
-#include "models/diffusion/training_loss.h"
+#include "models/diffusion/objective.h"
 
 #include <algorithm>
 #include <array>
@@ -26,19 +26,26 @@ std::array<float, 4> coefficients_of(double alpha_bar, PredictionType type) {
 
 }  // namespace
 
-TrainingLoss::TrainingLoss(const SchedulerConfig& config, const Options& options)
+Objective::Objective(const SchedulerConfig& config, const Options& options)
     : config_(config), options_(options), schedule_(config.noise) {
   if (options.weighting == LossWeighting::kMinSnr && !(options.snr_gamma > 0))
     bad_input("min-SNR gamma: expected more than 0, not ", options.snr_gamma);
 }
 
-int TrainingLoss::timestep_of(int64_t sample_id) const {
+void Objective::check_model(const UNetConfig& model) const {
+  if (model.time_embedding_type == "fourier")
+    bad_input(
+        "time_embedding_type \"fourier\" divides by the time and cannot be trained with DDPM, whose times "
+        "include 0");
+}
+
+int Objective::timestep_of(int64_t sample_id) const {
   const auto T = static_cast<uint32_t>(schedule_.timesteps());
   return static_cast<int>(
       uniform_below(T, options_.seed, random_stream(DiffusionPurpose::kTimesteps), sample_id, 0));
 }
 
-float TrainingLoss::weight_of(int t) const {
+float Objective::weight_of(int t) const {
   const double snr = schedule_.snr(t);
   if (options_.weighting == LossWeighting::kOne) return 1;
   if (options_.weighting == LossWeighting::kSnr) return static_cast<float>(snr);
@@ -51,46 +58,23 @@ float TrainingLoss::weight_of(int t) const {
   failure("no such prediction type");
 }
 
-SampleNumbers TrainingLoss::draw(const std::vector<int64_t>& sample_ids) const {
-  SampleNumbers numbers;
-  numbers.ids = sample_ids;
-  for (int64_t id : sample_ids) {
-    const int t = timestep_of(id);
-    const auto c = coefficients_of(schedule_.alpha_bar(t), config_.prediction_type);
-    numbers.timesteps.push_back(t);
-    numbers.coefficients.insert(numbers.coefficients.end(), c.begin(), c.end());
-    numbers.weights.push_back(weight_of(t));
-  }
-  return numbers;
+SampleNumbers Objective::numbers_of(int64_t sample_id) const {
+  const int t = timestep_of(sample_id);
+  return {t, coefficients_of(schedule_.alpha_bar(t), config_.prediction_type), weight_of(t)};
 }
 
-TrainingBatch TrainingLoss::batch(const UNetConfig& model, const Tensor& images,
-                                  const std::vector<int64_t>& sample_ids) const {
-  const SampleNumbers numbers = draw(sample_ids);
-  const auto n = static_cast<int64_t>(sample_ids.size());
-  const Device device = images.device();
-  return {images,
-          from_vector(numbers.ids, {n}, device),
-          timesteps_tensor(model, numbers.timesteps, device),
-          from_vector(numbers.coefficients, {n, 4}, device),
-          from_vector(numbers.weights, {n}, device),
-          {}};
-}
-
-Tensor TrainingLoss::operator()(UNet& model, const TrainingBatch& batch) const {
+NoisedImages Objective::noised(const MicroBatch& batch) const {
   const Tensor& x0 = batch.images;  // [N,H,W,C]
-  check(batch.ids.shape() == Shape{x0.dim(0)}, "training loss: one sample id per image");
-  if (model.config().time_embedding_type == "fourier")
-    bad_input(
-        "time_embedding_type \"fourier\" divides by the time and cannot be trained with DDPM, whose times "
-        "include 0");
-  const DType exact = options_.activations == DType::kFloat64 ? DType::kFloat64 : DType::kFloat32;
+  check(batch.ids.shape() == Shape{x0.dim(0)}, "training: one sample id per image");
   const RandomKey key{options_.seed, random_stream(DiffusionPurpose::kNoise), batch.ids};
   const Tensor xt = empty(x0.shape(), options_.activations, x0.device());  // [N,H,W,C]
-  const Tensor target = empty(x0.shape(), exact, x0.device());             // [N,H,W,C]
+  const Tensor target = empty(x0.shape(), exact(), x0.device());           // [N,H,W,C]
   q_sample(x0, batch.coefficients, key, xt, target);
-  const Tensor prediction = model.forward(xt, batch.timesteps, batch.class_labels);  // [N,H,W,C]
-  return mse_loss(prediction, target, cast(batch.weights, exact));                   // [N]
+  return {xt, target};
+}
+
+Tensor Objective::loss(const Tensor& prediction, const Tensor& target, const MicroBatch& batch) const {
+  return mse_loss(prediction, target, cast(batch.weights, exact()));  // [N]
 }
 
 }  // namespace imago

@@ -5,7 +5,7 @@
 #include <string>
 #include <string_view>
 
-#include "engine/data/image.h"
+#include "engine/image/image.h"
 
 namespace imago {
 

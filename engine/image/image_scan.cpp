@@ -1,4 +1,4 @@
-#include "engine/data/image_scan.h"
+#include "engine/image/image_scan.h"
 
 #include <zlib.h>
 

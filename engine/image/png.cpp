@@ -1,4 +1,4 @@
-#include "engine/io/png.h"
+#include "engine/image/png.h"
 
 #include <stb_image_write.h>
 

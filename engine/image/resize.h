@@ -3,7 +3,7 @@
 
 #include <cstdint>
 
-#include "engine/data/image.h"
+#include "engine/image/image.h"
 
 namespace imago {
 

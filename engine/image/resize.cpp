@@ -1,4 +1,4 @@
-#include "engine/data/resize.h"
+#include "engine/image/resize.h"
 
 #include <algorithm>
 #include <cmath>

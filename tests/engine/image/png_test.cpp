@@ -1,5 +1,5 @@
 // PNG files are read back with stb_image, and grids are checked pixel by pixel.
-#include "engine/io/png.h"
+#include "engine/image/png.h"
 
 #include <stb_image.h>
 

@@ -6,7 +6,7 @@
 #include <span>
 #include <string>
 
-#include "engine/data/image.h"
+#include "engine/image/image.h"
 
 namespace imago {
 

@@ -1,4 +1,4 @@
-#include "engine/data/decode.h"
+#include "engine/image/decode.h"
 
 #include <stb_image.h>
 
@@ -7,7 +7,7 @@
 #include <fstream>
 #include <memory>
 
-#include "engine/data/image_scan.h"
+#include "engine/image/image_scan.h"
 #include "engine/io/atomic_file.h"
 #include "kernels/error.h"
 

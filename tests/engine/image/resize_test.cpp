@@ -1,5 +1,5 @@
 // Resizing against Pillow's own numbers, cropping and flipping pixel by pixel.
-#include "engine/data/resize.h"
+#include "engine/image/resize.h"
 
 #include <algorithm>
 

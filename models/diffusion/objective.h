@@ -1,0 +1,84 @@
+// What a denoising diffusion model is trained for: to predict what was added (Ho 2020, equation 14 and
+// algorithm 1).
+#pragma once
+
+#include <array>
+#include <vector>
+
+#include "engine/tensor/tensor.h"
+#include "models/diffusion/scheduler_config.h"
+#include "models/unet/config.h"
+
+namespace imago {
+
+/// The weight of a sample's loss by its time, with S = alpha_bar / (1 - alpha_bar).
+enum class LossWeighting {
+  kOne,     // 1: L_simple
+  kSnr,     // S: what train_unconditional.py does for prediction type "sample"
+  kMinSnr,  // Hang 2023: epsilon min(S,g)/S, sample min(S,g), v min(S,g)/(S+1)
+};
+
+/// What the objective draws for one sample, and what follows from it.
+struct SampleNumbers {
+  int timestep;
+  std::array<float, 4> coefficients;  // for q_sample
+  float weight;
+};
+
+/// A micro-batch, on the device: images, and their SampleNumbers in the types that the model wants.
+struct MicroBatch {
+  Tensor images;        // [N,H,W,C] uint8 (scaled to [-1,1] on the way) or float32 in [-1,1]
+  Tensor ids;           // [N] int64
+  Tensor timesteps;     // [N] as UNet::forward wants them
+  Tensor coefficients;  // [N,4] float32
+  Tensor weights;       // [N] float32
+  Tensor class_labels;  // as UNet::forward wants them, or undefined
+};
+
+/// What the model sees, and what it should say.
+struct NoisedImages {
+  Tensor xt;      // [N,H,W,C], the model's input
+  Tensor target;  // [N,H,W,C] float32 (float64)
+};
+
+/// x_t = sqrt(ab) x_0 + sqrt(1-ab) e; the target is e, x_0 or v = sqrt(ab) e - sqrt(1-ab) x_0. The model
+/// stands between noised() and loss(), both of which are functions of (seed, batch) and nothing but
+/// operations of the device:
+///   const auto [xt, target] = objective.noised(batch);
+///   const Tensor prediction = model.forward(xt, batch.timesteps, batch.class_labels);
+///   backward(objective.loss(prediction, target, batch), dloss);
+class Objective {
+ public:
+  struct Options {
+    uint64_t seed = 0;
+    DType activations = DType::kFloat32;
+    LossWeighting weighting = LossWeighting::kOne;
+    double snr_gamma = 5;  // kMinSnr's g
+  };
+  Objective(const SchedulerConfig& config, const Options& options);
+
+  /// Bad input for a model that cannot be trained for it.
+  void check_model(const UNetConfig& model) const;
+
+  /// A function of (seed, sample_id) alone.
+  SampleNumbers numbers_of(int64_t sample_id) const;
+  /// Draws the noise of the batch's samples and adds it to their images.
+  NoisedImages noised(const MicroBatch& batch) const;
+  /// The weighted mean square of prediction - target, image by image: [N], float32 (float64). With dy = 1/N
+  /// each, backward gives the gradient of the mean.
+  Tensor loss(const Tensor& prediction, const Tensor& target, const MicroBatch& batch) const;
+
+  /// t of a sample, uniform in 0 .. T-1.
+  int timestep_of(int64_t sample_id) const;
+  float weight_of(int t) const;
+  const NoiseSchedule& schedule() const { return schedule_; }
+
+ private:
+  DType exact() const { return options_.activations == DType::kFloat64 ? DType::kFloat64 : DType::kFloat32; }
+
+  SchedulerConfig config_;
+  Options options_;
+  NoiseSchedule schedule_;
+};
+
+}  // namespace imago
