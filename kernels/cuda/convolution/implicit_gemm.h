@@ -13,8 +13,8 @@
 // rate it would be 192, so there two thirds of the peak is the limit (and wgmma the way past it).
 #pragma once
 
-#include "kernels/cuda/device/line_sums.h"
-#include "kernels/cuda/device/tile_product.h"
+#include "kernels/cuda/convolution/line_sums.h"
+#include "kernels/cuda/convolution/tile_product.h"
 #include "kernels/cuda/runtime/gpu.h"
 
 namespace imago::IMAGO_CUDA_NAMESPACE {

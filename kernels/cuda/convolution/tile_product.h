@@ -3,7 +3,7 @@
 // for the epilogue.
 #pragma once
 
-#include "kernels/cuda/device/tile_ring.h"
+#include "kernels/cuda/convolution/tile_ring.h"
 
 namespace imago::IMAGO_CUDA_NAMESPACE {
 

@@ -2,7 +2,7 @@
 // one more column of B that holds ones. For A with k outside.
 #pragma once
 
-#include "kernels/cuda/device/tile_product.h"
+#include "kernels/cuda/convolution/tile_product.h"
 
 namespace imago::IMAGO_CUDA_NAMESPACE {
 
