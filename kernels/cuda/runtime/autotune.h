@@ -27,6 +27,7 @@ inline int sources_there(const Concat& x) {
   return (x.a ? 1 : 0) + (x.b ? 2 : 0);
 }
 
+/// Whether candidates are timed, and where what was found is kept.
 struct TuningSettings {
   bool measures;                 // or off
   std::filesystem::path folder;  // of the cache; empty: none is kept
