@@ -80,7 +80,6 @@ namespace {
 /// The gradients with respect to a node's inputs. The node has served its purpose: what it captured is freed.
 Gradients run(Node& node, size_t inputs) {
   check(node.backward != nullptr, node.op, ": backward ran through this node before");
-  const LayerScope scope(node.layer);
   Gradients gradients;
   {
     const NoGrad no_grad;
@@ -107,6 +106,7 @@ void backward(const Tensor& y, const Tensor& dy) {
     const std::shared_ptr<Node> node = std::move(pending.begin()->second);
     pending.erase(pending.begin());
     const std::vector<Node::Edge> edges = std::exchange(node->edges, {});
+    const LayerScope scope(node->layer);
     Gradients gradients = run(*node, edges.size());
     for (size_t i = 0; i < edges.size(); ++i) {
       edges[i].add(std::move(gradients[i]));

@@ -17,8 +17,8 @@ namespace imago {
 /// load_weights(weights, ...).
 struct PipelineFolder {
   UNetConfig unet;
-  SchedulerConfig
-      scheduler;  // the defaults (DDPM, linear) where the folder has none: then there is a warning
+  /// The defaults (DDPM, linear) where the folder has none: then there is a warning.
+  SchedulerConfig scheduler;
   std::filesystem::path weights;  // a safetensors file
   std::vector<std::string> warnings;
 };

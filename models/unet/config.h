@@ -36,8 +36,8 @@ struct UNetConfig {
   double norm_eps = 1e-5;
   std::string resnet_time_scale_shift = "default";  // default | scale_shift
   bool add_attention = true;                        // in the middle block
-  std::optional<std::string>
-      class_embed_type;  // timestep | identity; absent: a table, if num_class_embeds is set
+  /// timestep | identity; absent: a table, if num_class_embeds is set.
+  std::optional<std::string> class_embed_type;
   std::optional<int> num_class_embeds;
   std::optional<int> num_train_timesteps;  // rows of the learned time embedding
 

@@ -1,5 +1,5 @@
-// The whole U-Net against diffusers' UNet2DModel: the output, and the gradient with respect to every parameter
-// and to the input.
+// The whole U-Net against diffusers' UNet2DModel: the output, and the gradient with respect to every
+// parameter and to the input.
 #include <gtest/gtest.h>
 
 #include <map>

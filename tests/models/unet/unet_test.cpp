@@ -75,8 +75,8 @@ TEST(UNet, DropoutIsAFunctionOfSeedAndImage) {
   EXPECT_EQ(to_vector<float>(m.unet.forward(x, times(c, {5, 5}))), plain);
 }
 
-// The gradient of a model that recomputes is that of the model itself, with dropout, too: the second run drops
-// the same.
+// The gradient of a model that recomputes is that of the model itself, with dropout, too: the second run
+// drops the same.
 TEST(UNet, RecomputingRepeatsDropout) {
   UNetConfig c = tiny();
   c.dropout = 0.3;
