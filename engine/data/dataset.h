@@ -53,7 +53,7 @@ struct DatasetOptions {
   /// "train", or "test" for the held-out images, where the format has both: IDX and CIFAR-10 by the names of
   /// their files, image folders by those of their sub-folders.
   std::string split = "train";
-  BrokenImages broken_images;
+  BrokenImages broken_images = {};
 };
 
 /// Opens whatever lies at `path`; what it is shows from its content:

@@ -81,8 +81,8 @@ class BatchLoader {
  private:
   // Memory for a batch, and the number of the one in it.
   struct Slot {
-    Batch memory;  // of a whole batch
-    Batch batch;   // what is in it
+    Batch memory = {};  // of a whole batch
+    Batch batch = {};   // what is in it
     int64_t ready = -1;
     std::exception_ptr error = nullptr;
   };

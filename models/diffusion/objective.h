@@ -3,7 +3,6 @@
 #pragma once
 
 #include <array>
-#include <vector>
 
 #include "engine/tensor/tensor.h"
 #include "models/diffusion/scheduler_config.h"

@@ -33,12 +33,11 @@ struct TrainConfig {
 
   uint64_t seed = 0;
   Device device = Device::kCpu;
-  DType compute =
-      DType::kFloat32;  // kBFloat16: bfloat16 activations and weight copies, float32 master weights
+  DType compute = DType::kFloat32;  // of activations and weight copies; master weights are float32
   bool gradient_checkpointing = false;
 
-  /// How many steps may be on their way when the losses of the first are looked at: waiting for a GPU costs
-  /// time. 1: a step's losses are looked at before its update. 0: 1 on a CPU, 16 elsewhere.
+  /// How many steps may be on their way when the losses of the first are read: waiting for a GPU costs time.
+  /// 1: a step's losses are read before its update. 0: 1 on a CPU, 16 elsewhere.
   int steps_in_flight = 0;
 
   int64_t images_per_step() const { return int64_t{batch_size} * gradient_accumulation_steps; }

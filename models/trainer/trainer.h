@@ -71,7 +71,7 @@ class Trainer {
   MetricsRow begin_row(int64_t step) const;
   void begin_step();
   std::vector<MetricsRow> collect_rows(size_t left_in_flight);
-  [[noreturn]] void compute_again_and_explain(int64_t step);
+  [[noreturn]] void compute_again_and_explain(int64_t number);
 
   TrainConfig config_;
   std::shared_ptr<const Dataset> data_;
