@@ -14,9 +14,7 @@ std::array<Backend*, kDevices>& registry() {
     b[static_cast<int>(Device::kCpu)] = &cpu_backend();
     b[static_cast<int>(Device::kReference)] = &reference_backend();
     b[static_cast<int>(Device::kPlan)] = &plan_backend();
-#if IMAGO_WITH_CUDA
     b[static_cast<int>(Device::kCuda)] = cuda_backend();
-#endif
     return b;
   }();
   return backends;
