@@ -1,5 +1,5 @@
 // Tells garments apart: a small convolutional network from the engine's own layers, on Fashion-MNIST.
-//   classify /usr/share/datasets/fashion-mnist [STEPS]
+//   classify /usr/share/datasets/fashion-mnist
 #include <algorithm>
 #include <cstdio>
 
@@ -11,7 +11,7 @@
 #include "engine/ops/resample.h"
 #include "engine/optim/adamw.h"
 using namespace imago;
-constexpr int kBatch = 100;
+constexpr int kBatch = 100;  // images a step
 
 struct Classifier : Module {
   Conv2d conv1{1, 16, 3}, conv2{16, 32, 3};
@@ -26,7 +26,7 @@ struct Classifier : Module {
 };
 
 int main(int argc, char** argv) try {
-  if (argc < 2) bad_input("usage: classify FOLDER [STEPS]");
+  if (argc != 2) bad_input("usage: classify FOLDER");
   const Device device = parse_device("auto");
   std::vector<uint8_t> pixels(kBatch * 28 * 28);  // the loader writes into these
   std::vector<int32_t> labels(kBatch);
@@ -35,27 +35,23 @@ int main(int argc, char** argv) try {
   BatchLoader train(open_dataset(argv[1]), options, {{pixels, ids, labels}});
   BatchLoader test(open_dataset(argv[1], {.split = "test"}), options, {{pixels, ids, labels}});
   const auto images = [&] { return from_vector(pixels, {kBatch, 28, 28, 1}, device); };
-
   Classifier model;
   FlatParameters parameters(model, {.device = device});
   parameters.initialize(/*seed=*/0);
   AdamW optimizer(parameters, {.beta1 = 0.9});
   const Tensor mean = from_vector(std::vector<float>(kBatch, 1.0f / kBatch), {kBatch}, device);  // [N]
-  for (int steps = argc > 2 ? std::stoi(argv[2]) : 1200; steps > 0; --steps) {
+  for (int64_t b = 0; b < train.batches_per_epoch(); ++b) {
     train.next(), parameters.zero_gradients();
     backward(cross_entropy(model.forward(images()), from_vector(labels, {kBatch}, device)), mean);
     optimizer.step(/*learning_rate=*/2e-3);
   }
-
   int64_t right = 0, total = test.batches_per_epoch() * kBatch;
   for (int64_t b = 0; b < test.batches_per_epoch(); ++b) {
     const NoGrad no_grad;
     test.next();
     const auto logits = to_vector<float>(model.forward(images()));  // [N,10]
-    for (int n = 0; n < kBatch; ++n) {
-      const float* row = logits.data() + 10 * n;
-      right += row[labels[n]] == *std::max_element(row, row + 10);
-    }
+    const float* row = logits.data();
+    for (int n = 0; n < kBatch; ++n, row += 10) right += row[labels[n]] == *std::max_element(row, row + 10);
   }
   std::printf("accuracy %.1f %%\n", 1e2 * right / total);
 } catch (const Error& e) {
