@@ -65,7 +65,8 @@ struct DatasetOptions {
 ///   open_parquet in engine/data/parquet/);
 /// - an atlas: one PNG full of equal tiles and a JSON file of the same name beside it (see open_atlas), or
 ///   their folder;
-/// - any other folder: the .png, .jpg and .jpeg files in and below it, in the byte order of their paths; if
+/// - any other folder: the .png, .jpg, .jpeg and .webp files in and below it, in the byte order of their
+/// paths; if
 ///   all lie in sub-folders, those of the first level are the classes, in the same order. A folder whose only
 ///   sub-folders are called train, test, val, valid or validation is one of splits. Names that begin with a
 ///   dot are passed over.

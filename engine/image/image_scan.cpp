@@ -2,8 +2,6 @@
 
 #include <zlib.h>
 
-#include <cstdint>
-
 namespace imago {
 namespace {
 
@@ -102,11 +100,45 @@ ImageScan scan_jpeg(std::string_view bytes) {
   return scan;
 }
 
+// "RIFF", size of what follows, "WEBP", then chunks: type, size, data, a byte of padding if the size is odd.
+// Numbers are little-endian. Source: https://developers.google.com/speed/webp/docs/riff_container
+ImageScan scan_webp(std::string_view bytes) {
+  ImageScan scan{ImageFormat::kWebp, "truncated WebP", 1};
+  if (webp_size(bytes) > bytes.size()) return scan;
+  const size_t end = webp_size(bytes);
+  for (size_t at = 12; at < end;) {
+    if (end - at < 8) return scan;
+    const std::string_view type = bytes.substr(at, 4);
+    const size_t length = number(bytes, at + 4, 4, false);
+    at += 8;
+    if (length > end - at) return scan;
+    if (type == "ANIM") {
+      scan.problem = "an animated WebP; expected a single image";
+      return scan;
+    }
+    if (type == "EXIF") {
+      std::string_view tiff = bytes.substr(at, length);
+      constexpr std::string_view kExif("Exif\0\0", 6);  // some writers put it here as in a JPEG
+      if (tiff.starts_with(kExif)) tiff.remove_prefix(kExif.size());
+      scan.orientation = exif_orientation(tiff);
+    }
+    at += length + length % 2;
+  }
+  scan.problem.clear();
+  return scan;
+}
+
 }  // namespace
+
+uint64_t webp_size(std::string_view bytes) {
+  return uint64_t{8} + number(bytes, 4, 4, false);
+}
 
 ImageFormat image_format(std::string_view bytes) {
   if (bytes.starts_with(kPngSignature)) return ImageFormat::kPng;
   if (bytes.starts_with("\xff\xd8\xff")) return ImageFormat::kJpeg;
+  if (bytes.size() >= 12 && bytes.starts_with("RIFF") && bytes.substr(8, 4) == "WEBP")
+    return ImageFormat::kWebp;
   return ImageFormat::kUnknown;
 }
 
@@ -114,9 +146,10 @@ ImageScan scan_image(std::string_view bytes) {
   switch (image_format(bytes)) {
     case ImageFormat::kPng: return scan_png(bytes);
     case ImageFormat::kJpeg: return scan_jpeg(bytes);
+    case ImageFormat::kWebp: return scan_webp(bytes);
     case ImageFormat::kUnknown: break;
   }
-  return {ImageFormat::kUnknown, bytes.empty() ? "empty file" : "neither PNG nor JPEG", 1};
+  return {ImageFormat::kUnknown, bytes.empty() ? "empty file" : kNoImageFormat, 1};
 }
 
 }  // namespace imago
