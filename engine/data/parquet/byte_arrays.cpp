@@ -14,26 +14,27 @@ void fill_values(Page page, Encoding encoding, const std::string& where, ByteArr
   const size_t begin = arrays.in_storage ? 0 : page.values_begin;
   out.bytes = arrays.in_storage ? std::move(arrays.storage) : std::move(page.bytes);
   const std::string_view bytes = out.bytes;
-  out.rows.reserve(arrays.slices.size());
+  out.values.reserve(arrays.slices.size());
   for (const ByteArrays::Slice slice : arrays.slices)
-    out.rows.push_back(bytes.substr(begin + slice.offset, slice.size));
+    out.values.push_back(bytes.substr(begin + slice.offset, slice.size));
 }
 
-// Moves the values apart so that every row of the page has one, or nothing.
-void insert_nulls(const std::vector<bool>& present, ByteArrayPage& page) {
+// Moves the values apart so that every row has one, or `null`.
+template <class Value>
+void insert_nulls(const std::vector<bool>& present, const Value& null, std::vector<Value>& values) {
   if (present.empty()) return;
-  std::vector<std::optional<std::string_view>> rows(present.size());
+  std::vector<Value> rows(present.size(), null);
   size_t next = 0;
   for (size_t i = 0; i < present.size(); ++i)
-    if (present[i]) rows[i] = page.rows[next++];
-  page.rows = std::move(rows);
+    if (present[i]) rows[i] = values[next++];
+  values = std::move(rows);
 }
 
 }  // namespace
 
 size_t ByteArrayPage::memory() const {
-  return sizeof(*this) + bytes.capacity() + rows.capacity() * sizeof(rows[0]) +
-         (dictionary ? dictionary->memory() : 0);
+  return sizeof(*this) + bytes.capacity() + values.capacity() * sizeof(values[0]) +
+         indices.capacity() * sizeof(indices[0]);
 }
 
 PageCache::PagePointer PageCache::get(const PageLocation& location,
@@ -75,40 +76,45 @@ ByteArrayColumn::ByteArrayColumn(ColumnPages pages) : pages_(std::move(pages)) {
   }
 }
 
-std::shared_ptr<const ByteArrayPage> ByteArrayColumn::read(const PageLocation& location,
-                                                           PageCache& cache) const {
+std::shared_ptr<const ByteArrayPage> ByteArrayColumn::read(const PageLocation& location) const {
   const std::string where = pages_.where(location);
   auto result = std::make_shared<ByteArrayPage>();
   Page page = pages_.read(location);
   const std::vector<bool> present = std::move(page.present);
   if (location.header.type == PageType::kDictionary) {
     fill_values(std::move(page), Encoding::kPlain, where, *result);
-  } else if (!uses_dictionary(location.header)) {
-    fill_values(std::move(page), location.header.encoding, where, *result);
-  } else {
+  } else if (uses_dictionary(location.header)) {
     const PageLocation* dictionary = pages_.dictionary(location.row_group);
     if (!dictionary) bad_input(where, ": corrupt: its dictionary is missing");
-    result->dictionary = cache.get(*dictionary, [&] { return read(*dictionary, cache); });
-    const auto& entries = result->dictionary->rows;
-    for (const uint32_t index : dictionary_indices(page, entries.size(), where))
-      result->rows.push_back(entries[index]);
+    result->indices = dictionary_indices(page, static_cast<size_t>(dictionary->header.num_values), where);
+    insert_nulls(present, ByteArrayPage::kNull, result->indices);
+  } else {
+    fill_values(std::move(page), location.header.encoding, where, *result);
+    insert_nulls(present, {}, result->values);
   }
-  insert_nulls(present, *result);
   return result;
 }
 
-std::shared_ptr<const ByteArrayPage> ByteArrayColumn::page_with(int64_t row, PageCache& cache,
-                                                                size_t& row_of_page) const {
+std::shared_ptr<const ByteArrayPage> ByteArrayColumn::load(const PageLocation& location,
+                                                           PageCache& cache) const {
+  return cache.get(location, [&] { return read(location); });
+}
+
+ByteArray ByteArrayColumn::value(int64_t row, PageCache& cache) const {
   const std::vector<PageLocation>& pages = pages_.data_pages();
   const auto behind =
       std::upper_bound(pages.begin(), pages.end(), row,
                        [](int64_t wanted, const PageLocation& page) { return wanted < page.first_row; });
   check(behind != pages.begin(), "ByteArrayColumn: no row ", row);
   const PageLocation& location = *(behind - 1);
-  row_of_page = static_cast<size_t>(row - location.first_row);
-  auto page = cache.get(location, [&] { return read(location, cache); });
-  check(row_of_page < page->rows.size(), "ByteArrayColumn: no row ", row);
-  return page;
+  const auto at = static_cast<size_t>(row - location.first_row);
+  check(at < static_cast<size_t>(location.header.num_values), "ByteArrayColumn: no row ", row);
+  const auto page = load(location, cache);
+  if (!uses_dictionary(location.header)) return {page->values[at], page};
+  const uint32_t index = page->indices[at];
+  if (index == ByteArrayPage::kNull) return {};
+  const auto dictionary = load(*pages_.dictionary(location.row_group), cache);
+  return {dictionary->values[index], dictionary};
 }
 
 }  // namespace imago::parquet

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <functional>
 #include <list>
 #include <memory>
@@ -16,14 +17,21 @@
 
 namespace imago::parquet {
 
-/// The values of a page; those of a dictionary page are its entries.
+/// The values of a page, decoded: what its rows hold, or where that stands in the dictionary.
 struct ByteArrayPage {
-  std::vector<std::optional<std::string_view>> rows;  // nothing where null
-  std::string bytes;                                  // in which they lie,
-  std::shared_ptr<const ByteArrayPage> dictionary;    // or in those of their dictionary
+  static constexpr uint32_t kNull = UINT32_MAX;
+  std::string bytes;                                    // in which the values lie
+  std::vector<std::optional<std::string_view>> values;  // of its rows, or of a dictionary's entries
+  std::vector<uint32_t> indices;  // of its rows, where it uses a dictionary; kNull: null
 
-  /// What it keeps in memory, its dictionary included.
+  /// What it keeps in memory.
   size_t memory() const;
+};
+
+/// One value, or nothing where it is null; `page` keeps its bytes in memory.
+struct ByteArray {
+  std::optional<std::string_view> bytes;
+  std::shared_ptr<const ByteArrayPage> page;
 };
 
 /// The pages used last, up to `max_bytes` of them (one that is larger is kept until the next is asked for).
@@ -34,7 +42,7 @@ class PageCache {
   explicit PageCache(size_t max_bytes) : max_bytes_(max_bytes) {}
   /// The page of that location, from `read` if it is not held. A location is known by its address.
   PagePointer get(const PageLocation& location, const std::function<PagePointer()>& read);
-  /// Those held now; a dictionary counts for each page that uses it.
+  /// Of those held now.
   size_t bytes() const;
 
  private:
@@ -55,12 +63,13 @@ class ByteArrayColumn {
  public:
   explicit ByteArrayColumn(ColumnPages pages);
   const ColumnPages& pages() const { return pages_; }
-  /// The page that has this row of the file, and the row's number within it. Bad input as ColumnPages::read
-  /// and decode_byte_arrays, and for dictionaries that are missing or too short.
-  std::shared_ptr<const ByteArrayPage> page_with(int64_t row, PageCache& cache, size_t& row_of_page) const;
+  /// What this row of the file holds. Bad input as ColumnPages::read and decode_byte_arrays, and for
+  /// dictionaries that are missing or too short.
+  ByteArray value(int64_t row, PageCache& cache) const;
 
  private:
-  std::shared_ptr<const ByteArrayPage> read(const PageLocation& location, PageCache& cache) const;
+  std::shared_ptr<const ByteArrayPage> load(const PageLocation& location, PageCache& cache) const;
+  std::shared_ptr<const ByteArrayPage> read(const PageLocation& location) const;
   ColumnPages pages_;
 };
 

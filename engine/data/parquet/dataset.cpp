@@ -136,11 +136,9 @@ const Shard& ParquetDataset::shard_of(int64_t row) const {
 Image ParquetDataset::image(int64_t i) const {
   const int64_t row = rows_[static_cast<size_t>(i)];
   const Shard& shard = shard_of(row);
-  size_t row_of_page = 0;
-  const auto page = shard.images.page_with(row - shard.first_row, cache_, row_of_page);
-  const auto& bytes = page->rows[row_of_page];
-  if (!bytes) bad_input(name(i), ": no image (null)");
-  return decode_image(*bytes, name(i));
+  const ByteArray value = shard.images.value(row - shard.first_row, cache_);
+  if (!value.bytes) bad_input(name(i), ": no image (null)");
+  return decode_image(*value.bytes, name(i));
 }
 
 std::string ParquetDataset::name(int64_t i) const {

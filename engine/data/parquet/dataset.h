@@ -22,7 +22,8 @@ namespace imago {
 /// Footers, page headers and labels are read here; a page of images when one of its images is asked for.
 /// Memory: 12 bytes an image, about 100 bytes a page, the footers; the unpacked pages used last, up to 256
 /// MiB of all files together or a single larger one; and for each thread within image() one page, packed and
-/// unpacked, and its dictionary. Image i is found by bisection.
+/// unpacked, and its dictionary. Where the pages of a set are many more than that and each has many images,
+/// going through it in random order unpacks a page for almost every image.
 ///
 /// Bad input, in one line with file, column and page: anything else, anything damaged, lengths that lie.
 std::shared_ptr<Dataset> open_parquet(const std::vector<std::filesystem::path>& files,
