@@ -66,10 +66,9 @@ struct DatasetOptions {
 /// - an atlas: one PNG full of equal tiles and a JSON file of the same name beside it (see open_atlas), or
 ///   their folder;
 /// - any other folder: the .png, .jpg, .jpeg and .webp files in and below it, in the byte order of their
-/// paths; if
-///   all lie in sub-folders, those of the first level are the classes, in the same order. A folder whose only
-///   sub-folders are called train, test, val, valid or validation is one of splits. Names that begin with a
-///   dot are passed over.
+///   paths; if all lie in sub-folders, those of the first level are the classes, in the same order. A folder
+///   whose only sub-folders are called train, test, val, valid or validation is one of splits. Names that
+///   begin with a dot are passed over.
 /// Files that are visibly broken (see image_file_problem) are left out with a warning, or refused. Bad input:
 /// no such folder, nothing usable in it, files that disagree with their own headers.
 std::shared_ptr<const Dataset> open_dataset(const std::filesystem::path& path,

@@ -57,8 +57,7 @@ class PageCache {
   size_t bytes_ = 0;
 };
 
-/// The column of `pages`, whose type is BYTE_ARRAY. Bad input if a page is in an encoding that cannot be
-/// read.
+/// The column of `pages`, of type BYTE_ARRAY. Bad input if a page is in an encoding that cannot be read.
 class ByteArrayColumn {
  public:
   explicit ByteArrayColumn(ColumnPages pages);

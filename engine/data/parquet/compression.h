@@ -12,8 +12,8 @@ namespace imago::parquet {
 /// labels are small, so anything beyond is a decompression bomb.
 size_t largest_unpacked(size_t packed);
 
-/// Bad input "WHERE: ..." unless pages of this codec can be unpacked: UNCOMPRESSED, SNAPPY, GZIP, ZSTD and
-/// LZ4_RAW can.
+/// Bad input "WHERE: ..." unless pages of this codec can be unpacked: UNCOMPRESSED, SNAPPY, GZIP, ZSTD,
+/// LZ4_RAW.
 void check_codec(Codec codec, const std::string& where);
 
 /// Unpacks one page of exactly `size` bytes. Bad input "WHERE: ..." for anything else, damaged data, sizes

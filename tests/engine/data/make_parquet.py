@@ -3,9 +3,10 @@
 
     python3 make_parquet.py parquet/
 
-Every file in same/ has the same content, written in another way: 12 rows; image i is a 4x4 RGB PNG whose sample
-(y, x, c) is (37 i + 50 y + 11 x + 90 c) mod 256; rows 3 and 8 have no image; label i mod 3, null in row 5; the class names
-are cat, dog, owl. Those in whole/ are the same without nulls. refused/ has what cannot be read.
+Every file in same/ has the same content, written in another way: 12 rows; image i is a 4x4 RGB PNG whose
+sample (y, x, c) is (37 i + 50 y + 11 x + 90 c) mod 256; rows 3 and 8 have no image; label i mod 3, null in
+row 5; the class names are cat, dog, owl. Those in whole/ are the same without nulls. labels/ has other
+columns of labels, refused/ what cannot be read, long_headers.parquet a page header of more than 4 kB.
 """
 import io
 import json
@@ -65,8 +66,8 @@ def table(nulls=True, kind="struct", column="image", label="label", label_type=p
 
 
 def write(path, t, row_group_size=5, **options):
-    """Several row groups with several pages each, unless the options say otherwise. Arrow's own copy of the schema, which
-    would be most of the file, is left out."""
+    """Several row groups with several pages each, unless the options say otherwise. Arrow's own copy of the
+    schema, which would be most of the file, is left out."""
     path.parent.mkdir(parents=True, exist_ok=True)
     options = {"data_page_size": 1, "write_batch_size": 2, "store_schema": False} | options
     with pq.ParquetWriter(path, t.schema, **options) as writer:
@@ -138,12 +139,21 @@ def write_refused(out):
     write(out / "not_json.parquet", table().replace_schema_metadata({"huggingface": "{"}))
 
 
+def write_long_headers(out):
+    """One row of 32x32 random pixels, about 3 kB, which page headers repeat as smallest and largest value."""
+    file = io.BytesIO()
+    noise = np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(file, "png")
+    write(out / "long_headers.parquet", pa.table({"image": [file.getvalue()]}), use_dictionary=False)
+
+
 def main():
     out = pathlib.Path(sys.argv[1])
     write_same(out / "same")
     write_whole(out / "whole")
     write_labels(out / "labels")
     write_refused(out / "refused")
+    write_long_headers(out)
 
 
 if __name__ == "__main__":

@@ -143,6 +143,11 @@ TEST(Parquet, WhatCannotBeReadIsNamed) {
   EXPECT_EQ(files_in("refused").size(), refusals.size());
 }
 
+TEST(Parquet, PageHeadersOfAnyLength) {
+  const auto set = open_dataset(kFiles / "long_headers.parquet", kStrict);
+  EXPECT_EQ(set->image(0).pixels.size(), 32u * 32 * 3);
+}
+
 TEST(Parquet, ShardsInByteOrderOfTheirNames) {
   const std::string whole = get(kFiles / "whole/required_v1.parquet");
   const std::string other = get(kFiles / "whole/datasets_library.parquet");

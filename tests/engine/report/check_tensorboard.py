@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
 """Reads the event files of a run with the real TensorBoard and says what it finds there.
 
-    python3 check_tensorboard.py RUN/logs     tags, points and images; fails if a curve's steps do not rise or an image is
-                                              not of the size that its event says
-    python3 check_tensorboard.py --records    the records that event_file_test.cpp expects, as TensorBoard writes them
+    python3 check_tensorboard.py FOLDER       tags, points and images; fails if a curve's steps do not rise or
+                                              an image is not of the size that its event says
+    python3 check_tensorboard.py --records    the records that event_file_test.cpp expects, as TensorBoard
+                                              writes them
 
 Needs the packages tensorboard and pillow.
 """
