@@ -58,6 +58,20 @@ ImageScan scan_png(std::string_view bytes) {
   return scan;
 }
 
+// Tables in a row: a byte, the number of codes of each of 16 lengths, then a byte for each code. There are at
+// most 256 codes; stb_image takes more and writes them behind its tables.
+bool huffman_tables_fit(std::string_view tables) {
+  constexpr size_t kHeader = 17, kMostCodes = 256;
+  while (!tables.empty()) {
+    if (tables.size() < kHeader) return false;
+    size_t codes = 0;
+    for (const char count : tables.substr(1, kHeader - 1)) codes += static_cast<uint8_t>(count);
+    if (codes > kMostCodes || codes > tables.size() - kHeader) return false;
+    tables.remove_prefix(kHeader + codes);
+  }
+  return true;
+}
+
 // After a start-of-scan segment comes coded data, in which 0xff is followed by 0 or a restart marker. Returns
 // the place of the first 0xff that is neither, or npos.
 size_t end_of_coded_data(std::string_view bytes, size_t at) {
@@ -93,6 +107,10 @@ ImageScan scan_jpeg(std::string_view bytes) {
     if (marker == 0xe1 && !seen_exif && content.starts_with(kExif)) {
       scan.orientation = exif_orientation(content.substr(kExif.size()));
       seen_exif = true;
+    }
+    if (marker == 0xc4 && !huffman_tables_fit(content)) {
+      scan.problem = "corrupt JPEG (Huffman tables)";
+      return scan;
     }
     at += length;
     if (marker == 0xda && (at = end_of_coded_data(bytes, at)) == bytes.npos) break;

@@ -254,6 +254,21 @@ TEST(Decode, Damage) {
   EXPECT_NE(image_file_problem(folder / "none.png"), "");
 }
 
+TEST(Decode, HuffmanTablesOfAJpegThatHaveTooManyCodes) {
+  std::string jpeg = make_jpeg(16, 16, 3, gradient(16, 16, 3));
+  const size_t table = jpeg.find("\xff\xc4");
+  ASSERT_NE(table, std::string::npos);
+  for (const size_t of_length : {size_t{0}, size_t{15}}) {
+    std::string bad = jpeg;
+    bad[table + 5 + of_length] = '\xff';  // behind marker, length and the table's number
+    expect_bad_input({"a.jpg: corrupt JPEG (Huffman tables)"}, [&] { decode_image(bad, "a.jpg"); });
+  }
+  std::string many = "\xff\xd8\xff\xc4";
+  many +=
+      big_endian(2 + 17 + 4080, 2) + std::string(1, '\0') + std::string(16, '\xff') + std::string(4080, '\0');
+  expect_bad_input({"a.jpg: corrupt JPEG (Huffman tables)"}, [&] { decode_image(many, "a.jpg"); });
+}
+
 TEST(Decode, RandomDamageToAJpegIsDecodedOrRefused) {
   const std::string good = make_jpeg(16, 16, 3, gradient(16, 16, 3));
   uint32_t state = 1;  // fixed
