@@ -2,7 +2,6 @@
 
 #include <cstdio>
 
-#include "engine/data/parquet/dataset.h"
 #include "engine/data/parquet/shards.h"
 #include "engine/data/sources.h"
 #include "kernels/error.h"

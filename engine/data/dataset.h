@@ -61,8 +61,8 @@ struct DatasetOptions {
 ///   or such a file itself; labels are taken from ...-labels-idx1-ubyte[.gz] beside it if that exists;
 /// - CIFAR-10, binary version: a folder with data_batch_1.bin .. data_batch_5.bin (split test:
 ///   test_batch.bin), or such a file itself;
-/// - Parquet files as the hub ships image sets: FILE.parquet, or a folder of such shards (see find_shards and
-///   open_parquet in engine/data/parquet/);
+/// - Parquet files as the hub ships image sets: FILE.parquet, or a folder of such shards (see open_parquet in
+///   sources.h and find_shards in parquet/shards.h);
 /// - an atlas: one PNG full of equal tiles and a JSON file of the same name beside it (see open_atlas), or
 ///   their folder;
 /// - any other folder: the .png, .jpg, .jpeg and .webp files in and below it, in the byte order of their

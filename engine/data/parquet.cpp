@@ -1,5 +1,4 @@
-#include "engine/data/parquet/dataset.h"
-
+// Parquet files as the hub ships image sets.
 #include <algorithm>
 #include <optional>
 
