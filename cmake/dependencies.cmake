@@ -5,6 +5,21 @@ find_package(OpenMP REQUIRED COMPONENTS CXX)
 find_package(ZLIB REQUIRED)
 find_package(nlohmann_json REQUIRED)
 
+# Compression of Parquet pages, and WebP images.
+if(NOT TARGET imago::codecs)
+  add_library(imago::codecs INTERFACE IMPORTED GLOBAL)
+  foreach(codec IN ITEMS "snappy snappy-c.h" "zstd zstd.h" "lz4 lz4.h" "webp webp/decode.h")
+    separate_arguments(codec)
+    list(GET codec 0 library)
+    list(GET codec 1 header)
+    find_path(IMAGO_${library}_INCLUDE ${header} REQUIRED)
+    find_library(IMAGO_${library}_LIBRARY ${library} REQUIRED)
+    mark_as_advanced(IMAGO_${library}_INCLUDE IMAGO_${library}_LIBRARY)
+    target_include_directories(imago::codecs INTERFACE ${IMAGO_${library}_INCLUDE})
+    target_link_libraries(imago::codecs INTERFACE ${IMAGO_${library}_LIBRARY})
+  endforeach()
+endif()
+
 # Debian's own CMake config for oneDNN asks for OpenCL, which we do not use.
 if(IMAGO_ONEDNN AND NOT TARGET imago::onednn)
   find_path(IMAGO_ONEDNN_INCLUDE dnnl.hpp REQUIRED)

@@ -21,9 +21,12 @@ const char* const kDescription =
 void add_data_options(CommandLine& cli, TrainOptions& o) {
   cli.heading("Data");
   cli.text("--train_data_dir", o.train_data_dir,
-           "Images: a folder of PNG and JPEG files, of IDX files (MNIST), of CIFAR-10 batches, or an atlas");
-  cli.text("--dataset_name", o.dataset_name,
-           "Another name for --train_data_dir; data sets of the hub are not fetched");
+           "Images: a folder of PNG, JPEG and WebP files, of the hub's Parquet files (or one such file), of "
+           "IDX files "
+           "(MNIST), of CIFAR-10 batches, or an atlas");
+  cli.text(
+      "--dataset_name", o.dataset_name,
+      "Another name for --train_data_dir; data sets of the hub are not fetched: give their Parquet files");
   cli.whole_number("--resolution", o.resolution, 1,
                    "Side of the square that images are resized and cropped to; default: the model's "
                    "sample_size, else 64");

@@ -2,6 +2,7 @@
 
 #include <cstdio>
 
+#include "engine/data/parquet/shards.h"
 #include "engine/data/sources.h"
 #include "kernels/error.h"
 
@@ -74,17 +75,23 @@ std::shared_ptr<Dataset> find_atlas(const fs::path& folder) {
   return !found.empty() && is_file(json) && is_atlas(json) ? open_atlas(found, json) : nullptr;
 }
 
-std::shared_ptr<Dataset> open_single_file(const fs::path& path) {
+std::shared_ptr<Dataset> find_parquet(const fs::path& folder, const DatasetOptions& options) {
+  const std::vector<fs::path> files = parquet::find_shards(folder, options.split);
+  return files.empty() ? nullptr : open_parquet(files, folder, options);
+}
+
+std::shared_ptr<Dataset> open_single_file(const fs::path& path, const DatasetOptions& options) {
   const std::string name = path.filename().string();
+  if (path.extension() == ".parquet") return open_parquet({path}, path, options);
   if (name.find("idx3-ubyte") != name.npos || name.find("idx4-ubyte") != name.npos) return open_idx(path);
   if (path.extension() == ".bin") return open_cifar10({path});
   const fs::path png = fs::path(path).replace_extension(".png"),
                  json = fs::path(path).replace_extension(".json");
   if ((path == png || path == json) && is_file(png) && is_file(json) && is_atlas(json))
     return open_atlas(png, json);
-  bad_input(
-      path.string(),
-      ": not a data set; expected a folder of images, IDX or CIFAR-10 files, or an atlas (PNG with JSON)");
+  bad_input(path.string(),
+            ": not a data set; expected a folder of images, Parquet, IDX or CIFAR-10 files, or an atlas (PNG "
+            "with JSON)");
 }
 
 std::shared_ptr<Dataset> open_any(const fs::path& path, const DatasetOptions& options) {
@@ -94,9 +101,10 @@ std::shared_ptr<Dataset> open_any(const fs::path& path, const DatasetOptions& op
     bad_input(path.string(), ": no such folder",
               error && error != std::errc::no_such_file_or_directory ? " (" + error.message() + ")"
                                                                      : std::string());
-  if (!fs::is_directory(status)) return open_single_file(path);
+  if (!fs::is_directory(status)) return open_single_file(path, options);
   if (auto set = find_idx(path, options.split)) return set;
   if (auto set = find_cifar10(path, options.split)) return set;
+  if (auto set = find_parquet(path, options)) return set;
   if (auto set = find_atlas(path)) return set;
   return open_image_folder(path, options);
 }

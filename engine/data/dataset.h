@@ -50,8 +50,8 @@ class Dataset {
 };
 
 struct DatasetOptions {
-  /// "train", or "test" for the held-out images, where the format has both: IDX and CIFAR-10 by the names of
-  /// their files, image folders by those of their sub-folders.
+  /// "train", or "test" for the held-out images, where the format has both: IDX, CIFAR-10 and Parquet by the
+  /// names of their files, image folders by those of their sub-folders.
   std::string split = "train";
   BrokenImages broken_images = {};
 };
@@ -61,12 +61,14 @@ struct DatasetOptions {
 ///   or such a file itself; labels are taken from ...-labels-idx1-ubyte[.gz] beside it if that exists;
 /// - CIFAR-10, binary version: a folder with data_batch_1.bin .. data_batch_5.bin (split test:
 ///   test_batch.bin), or such a file itself;
+/// - Parquet files as the hub ships image sets: FILE.parquet, or a folder of such shards (see open_parquet in
+///   sources.h and find_shards in parquet/shards.h);
 /// - an atlas: one PNG full of equal tiles and a JSON file of the same name beside it (see open_atlas), or
 ///   their folder;
-/// - any other folder: the .png, .jpg and .jpeg files in and below it, in the byte order of their paths; if
-///   all lie in sub-folders, those of the first level are the classes, in the same order. A folder whose only
-///   sub-folders are called train, test, val, valid or validation is one of splits. Names that begin with a
-///   dot are passed over.
+/// - any other folder: the .png, .jpg, .jpeg and .webp files in and below it, in the byte order of their
+///   paths; if all lie in sub-folders, those of the first level are the classes, in the same order. A folder
+///   whose only sub-folders are called train, test, val, valid or validation is one of splits. Names that
+///   begin with a dot are passed over.
 /// Files that are visibly broken (see image_file_problem) are left out with a warning, or refused. Bad input:
 /// no such folder, nothing usable in it, files that disagree with their own headers.
 std::shared_ptr<const Dataset> open_dataset(const std::filesystem::path& path,

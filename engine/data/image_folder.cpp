@@ -1,4 +1,4 @@
-// A folder of PNG and JPEG files.
+// A folder of PNG, JPEG and WebP files.
 #include <sys/stat.h>
 
 #include <algorithm>
@@ -21,7 +21,7 @@ std::string lower(std::string text) {
 
 bool is_image_name(const fs::path& path) {
   const std::string ending = lower(path.extension().string());
-  return ending == ".png" || ending == ".jpg" || ending == ".jpeg";
+  return ending == ".png" || ending == ".jpg" || ending == ".jpeg" || ending == ".webp";
 }
 
 // Collects paths relative to a root, through symbolic links too, but never into a folder that it is already
@@ -112,7 +112,8 @@ class FolderDataset : public Dataset {
 std::shared_ptr<Dataset> open_image_folder(const fs::path& given, const DatasetOptions& options) {
   const fs::path folder = split_folder(given, options.split);
   std::vector<std::string> files = Walk(folder).files;
-  if (files.empty()) bad_input(folder.string(), ": no images (.png .jpg .jpeg) in this folder or below it");
+  if (files.empty())
+    bad_input(folder.string(), ": no images (.png .jpg .jpeg .webp) in this folder or below it");
   std::sort(files.begin(), files.end());  // std::string compares bytes, whatever the locale
 
   std::vector<std::string> problems(files.size());
@@ -134,7 +135,8 @@ std::shared_ptr<Dataset> open_image_folder(const fs::path& given, const DatasetO
   if (broken > kNamedWarnings)
     options.broken_images.warn(str(broken - kNamedWarnings, " more broken images skipped"));
   files.resize(kept);
-  if (files.empty()) bad_input(folder.string(), ": every image (.png .jpg .jpeg) in this folder is broken");
+  if (files.empty())
+    bad_input(folder.string(), ": every image (.png .jpg .jpeg .webp) in this folder is broken");
   return std::make_shared<FolderDataset>(folder, std::move(files));
 }
 

@@ -1,6 +1,7 @@
 #include "engine/image/decode.h"
 
 #include <stb_image.h>
+#include <webp/decode.h>
 
 #include <algorithm>
 #include <climits>
@@ -61,12 +62,8 @@ struct StbFree {
   void operator()(void* p) const { stbi_image_free(p); }
 };
 
-}  // namespace
-
-Image decode_image(std::string_view bytes, const std::string& name) {
-  const ImageScan scan = scan_image(bytes);
-  if (!scan.problem.empty()) bad_input(name, ": ", scan.problem);
-  if (bytes.size() > INT_MAX) bad_input(name, ": larger than 2 GiB");
+// A PNG or JPEG, as it is stored.
+Image decode_with_stb(std::string_view bytes, const std::string& name) {
   const auto* data = reinterpret_cast<const stbi_uc*>(bytes.data());
   const int size = static_cast<int>(bytes.size());
   const bool wide = stbi_is_16_bit_from_memory(data, size) != 0;
@@ -78,9 +75,35 @@ Image decode_image(std::string_view bytes, const std::string& name) {
     const char* why = stbi_failure_reason();
     bad_input(name, ": cannot decode: ", why ? why : "unknown reason");
   }
-  Image image = wide ? flatten(static_cast<const uint16_t*>(samples.get()), height, width, components)
-                     : flatten(static_cast<const uint8_t*>(samples.get()), height, width, components);
-  return upright(std::move(image), scan.orientation);
+  return wide ? flatten(static_cast<const uint16_t*>(samples.get()), height, width, components)
+              : flatten(static_cast<const uint8_t*>(samples.get()), height, width, components);
+}
+
+struct WebpFree {
+  void operator()(uint8_t* p) const { WebPFree(p); }
+};
+
+// A WebP, lossy or lossless, as it is stored.
+Image decode_webp(std::string_view bytes, const std::string& name) {
+  const auto* data = reinterpret_cast<const uint8_t*>(bytes.data());
+  WebPBitstreamFeatures features;
+  int height = 0, width = 0;
+  std::unique_ptr<uint8_t, WebpFree> samples;
+  if (WebPGetFeatures(data, bytes.size(), &features) == VP8_STATUS_OK)
+    samples.reset(features.has_alpha ? WebPDecodeRGBA(data, bytes.size(), &width, &height)
+                                     : WebPDecodeRGB(data, bytes.size(), &width, &height));
+  if (!samples) bad_input(name, ": cannot decode: corrupt WebP");
+  return flatten(samples.get(), height, width, features.has_alpha ? 4 : 3);
+}
+
+}  // namespace
+
+Image decode_image(std::string_view bytes, const std::string& name) {
+  const ImageScan scan = scan_image(bytes);
+  if (!scan.problem.empty()) bad_input(name, ": ", scan.problem);
+  if (bytes.size() > INT_MAX) bad_input(name, ": larger than 2 GiB");
+  return upright(scan.format == ImageFormat::kWebp ? decode_webp(bytes, name) : decode_with_stb(bytes, name),
+                 scan.orientation);
 }
 
 Image read_image(const std::filesystem::path& path) {
@@ -98,9 +121,10 @@ std::string image_file_problem(const std::filesystem::path& path) try {
   if (!file.seekg(0).read(first.data(), edge) || !file.seekg(-edge, std::ios::end).read(last.data(), edge))
     return "cannot be read";
   const ImageFormat format = image_format(first);
-  if (format == ImageFormat::kUnknown) return "neither PNG nor JPEG";
+  if (format == ImageFormat::kUnknown) return kNoImageFormat;
   if (format == ImageFormat::kPng && last == std::string_view("\0\0\0\0IEND\xae\x42\x60\x82", 12)) return "";
   if (format == ImageFormat::kJpeg && last.ends_with("\xff\xd9")) return "";
+  if (format == ImageFormat::kWebp && webp_size(first) == static_cast<uint64_t>(size)) return "";
   return scan_image(read_file(path)).problem;  // something may follow the end of the image
 } catch (const std::exception& e) {
   return e.what();

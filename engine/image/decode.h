@@ -1,4 +1,4 @@
-// PNG and JPEG files to pixels.
+// PNG, JPEG and WebP files to pixels.
 #pragma once
 
 #include <filesystem>
@@ -9,12 +9,12 @@
 
 namespace imago {
 
-/// Decodes a PNG or JPEG (told apart by content) to grey or RGB. Palettes are looked up, transparency is laid
-/// over white, 16-bit samples are rounded to 8 bits, CMYK becomes RGB. The EXIF orientation is applied:
-/// diffusers' train_unconditional.py reads folders through Hugging Face datasets, whose Image feature calls
-/// PIL.ImageOps.exif_transpose (torchvision's ImageFolder does not). Bad input, "NAME: truncated JPEG", for
-/// files that end too early, fail a PNG checksum, or are something else. (A JPEG has no checksum: a flipped
-/// bit inside may go unnoticed.)
+/// Decodes a PNG, JPEG or WebP (told apart by content) to grey or RGB. Palettes are looked up, transparency
+/// is laid over white, 16-bit samples are rounded to 8 bits, CMYK becomes RGB. The EXIF orientation is
+/// applied: diffusers' train_unconditional.py reads folders through Hugging Face datasets, whose Image
+/// feature calls PIL.ImageOps.exif_transpose (torchvision's ImageFolder does not). Bad input, "NAME:
+/// truncated JPEG", for files that end too early, fail a PNG checksum, or are something else, an animated
+/// WebP too. (JPEG and WebP have no checksums: a flipped bit inside may go unnoticed.)
 Image decode_image(std::string_view bytes, const std::string& name);
 
 /// decode_image of a file's content.

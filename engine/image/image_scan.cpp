@@ -2,8 +2,6 @@
 
 #include <zlib.h>
 
-#include <cstdint>
-
 namespace imago {
 namespace {
 
@@ -60,6 +58,20 @@ ImageScan scan_png(std::string_view bytes) {
   return scan;
 }
 
+// Tables in a row: a byte, the number of codes of each of 16 lengths, then a byte for each code. There are at
+// most 256 codes; stb_image takes more and writes them behind its tables.
+bool huffman_tables_fit(std::string_view tables) {
+  constexpr size_t kHeader = 17, kMostCodes = 256;
+  while (!tables.empty()) {
+    if (tables.size() < kHeader) return false;
+    size_t codes = 0;
+    for (const char count : tables.substr(1, kHeader - 1)) codes += static_cast<uint8_t>(count);
+    if (codes > kMostCodes || codes > tables.size() - kHeader) return false;
+    tables.remove_prefix(kHeader + codes);
+  }
+  return true;
+}
+
 // After a start-of-scan segment comes coded data, in which 0xff is followed by 0 or a restart marker. Returns
 // the place of the first 0xff that is neither, or npos.
 size_t end_of_coded_data(std::string_view bytes, size_t at) {
@@ -96,17 +108,55 @@ ImageScan scan_jpeg(std::string_view bytes) {
       scan.orientation = exif_orientation(content.substr(kExif.size()));
       seen_exif = true;
     }
+    if (marker == 0xc4 && !huffman_tables_fit(content)) {
+      scan.problem = "corrupt JPEG (Huffman tables)";
+      return scan;
+    }
     at += length;
     if (marker == 0xda && (at = end_of_coded_data(bytes, at)) == bytes.npos) break;
   }
   return scan;
 }
 
+// "RIFF", size of what follows, "WEBP", then chunks: type, size, data, a byte of padding if the size is odd.
+// Numbers are little-endian. Source: https://developers.google.com/speed/webp/docs/riff_container
+ImageScan scan_webp(std::string_view bytes) {
+  ImageScan scan{ImageFormat::kWebp, "truncated WebP", 1};
+  if (webp_size(bytes) > bytes.size()) return scan;
+  const size_t end = webp_size(bytes);
+  for (size_t at = 12; at < end;) {
+    if (end - at < 8) return scan;
+    const std::string_view type = bytes.substr(at, 4);
+    const size_t length = number(bytes, at + 4, 4, false);
+    at += 8;
+    if (length > end - at) return scan;
+    if (type == "ANIM") {
+      scan.problem = "an animated WebP; expected a single image";
+      return scan;
+    }
+    if (type == "EXIF") {
+      std::string_view tiff = bytes.substr(at, length);
+      constexpr std::string_view kExif("Exif\0\0", 6);  // some writers put it here as in a JPEG
+      if (tiff.starts_with(kExif)) tiff.remove_prefix(kExif.size());
+      scan.orientation = exif_orientation(tiff);
+    }
+    at += length + length % 2;
+  }
+  scan.problem.clear();
+  return scan;
+}
+
 }  // namespace
+
+uint64_t webp_size(std::string_view bytes) {
+  return uint64_t{8} + number(bytes, 4, 4, false);
+}
 
 ImageFormat image_format(std::string_view bytes) {
   if (bytes.starts_with(kPngSignature)) return ImageFormat::kPng;
   if (bytes.starts_with("\xff\xd8\xff")) return ImageFormat::kJpeg;
+  if (bytes.size() >= 12 && bytes.starts_with("RIFF") && bytes.substr(8, 4) == "WEBP")
+    return ImageFormat::kWebp;
   return ImageFormat::kUnknown;
 }
 
@@ -114,9 +164,10 @@ ImageScan scan_image(std::string_view bytes) {
   switch (image_format(bytes)) {
     case ImageFormat::kPng: return scan_png(bytes);
     case ImageFormat::kJpeg: return scan_jpeg(bytes);
+    case ImageFormat::kWebp: return scan_webp(bytes);
     case ImageFormat::kUnknown: break;
   }
-  return {ImageFormat::kUnknown, bytes.empty() ? "empty file" : "neither PNG nor JPEG", 1};
+  return {ImageFormat::kUnknown, bytes.empty() ? "empty file" : kNoImageFormat, 1};
 }
 
 }  // namespace imago

@@ -24,13 +24,13 @@ TEST(ImageFolder, ByteOrderOfPathsWhateverTheCase) {
   for (const char* name :
        {"b.png", "B.PNG", "a/x.png", "a-.png", "\u00e9.png", "z.png", "deep/er/p.png", "a10.png", "a9.png"})
     put(folder / name, png);
-  for (const char* name : {"c.jpg", "C.JPEG", "d.Jpg"}) put(folder / name, jpeg);
+  for (const char* name : {"c.jpg", "C.JPEG", "d.Jpg", "e.webp"}) put(folder / name, jpeg);
   for (const char* name : {"notes.txt", ".hidden.png", ".git/x.png", "pngfile", "e.gif"})
     put(folder / name, "x");
   const auto set = open_dataset(folder.path());
   EXPECT_EQ(relative_names(*set, folder.path()),
             (Names{"B.PNG", "C.JPEG", "a-.png", "a/x.png", "a10.png", "a9.png", "b.png", "c.jpg", "d.Jpg",
-                   "deep/er/p.png", "z.png", "\u00e9.png"}));
+                   "deep/er/p.png", "e.webp", "z.png", "\u00e9.png"}));
   EXPECT_EQ(set->label(3), -1);  // some lie in no sub-folder: no classes
   EXPECT_TRUE(set->class_names().empty());
   EXPECT_EQ(set->image(6).height, 4);
@@ -83,10 +83,10 @@ TEST(ImageFolder, BrokenOnesAreNamedAndSkipped) {
   const DatasetOptions options{
       .broken_images = {.warn = [&](const std::string& message) { warnings.push_back(message); }}};
   EXPECT_EQ(open_dataset(folder.path(), options)->size(), 5);
-  EXPECT_EQ(warnings, (Names{(folder / "fake.png").string() + ": neither PNG nor JPEG; skipped",
+  EXPECT_EQ(warnings, (Names{(folder / "fake.png").string() + ": neither PNG, JPEG nor WebP; skipped",
                              (folder / "good2_cut.jpg").string() + ": truncated JPEG; skipped",
                              (folder / "zero.png").string() + ": empty file; skipped"}));
-  expect_bad_input({"fake.png: neither PNG nor JPEG", "2 more broken"},
+  expect_bad_input({"fake.png: neither PNG, JPEG nor WebP", "2 more broken"},
                    [&] { open_dataset(folder.path(), {.broken_images = {.refuse = true}}); });
   warnings.clear();
   for (int i = 0; i < 30; ++i) put(folder / str("no", i, ".png"), "");
@@ -98,10 +98,10 @@ TEST(ImageFolder, BrokenOnesAreNamedAndSkipped) {
 TEST(ImageFolder, NothingToTrainOn) {
   TempFolder folder;
   expect_bad_input({(folder / "none").string() + ": no such folder"}, [&] { open_dataset(folder / "none"); });
-  expect_bad_input({folder.path().string() + ": no images (.png .jpg .jpeg)"},
+  expect_bad_input({folder.path().string() + ": no images (.png .jpg .jpeg .webp)"},
                    [&] { open_dataset(folder.path()); });
   put(folder / "a.txt", "x");
-  put(folder / "sub/b.webp", "x");
+  put(folder / "sub/b.gif", "x");
   expect_bad_input({"no images"}, [&] { open_dataset(folder.path()); });
   expect_bad_input({"a.txt: not a data set"}, [&] { open_dataset(folder / "a.txt"); });
   put(folder / "sub/c.png", "x");

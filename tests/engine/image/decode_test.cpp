@@ -1,4 +1,4 @@
-// Every kind of PNG and JPEG that people have, and what is left of them when cut or damaged.
+// Every kind of PNG, JPEG and WebP that people have, and what is left of them when cut or damaged.
 #include "engine/image/decode.h"
 
 #include <algorithm>
@@ -103,6 +103,85 @@ TEST(Decode, ProgressiveJpeg) {
   expect_close(corner(7, 7), {210, 210, 210}, 2);
 }
 
+// (60 x, 60 y, 15 (x + y)) in 4x4 pixels, as Pillow writes it without loss; opaque, with alpha 0 in (0,0) and
+// 128 in (y, x) = (1, 2), with EXIF orientation 6, and as the first frame of an animation.
+const char kWebp[] =
+    "5249464642000000574542505650384c350000002f03c000007f20102084c9972662780402c906f9636e30ff6d40851024cb"
+    "32729081200022ce8103073e1d38702025a2ffe16b2c0200";
+const char kWebpAlpha[] =
+    "5249464650000000574542505650384c440000002f03c000107f40906d53b0011eec90028124b0f10723c8b6b941fdb94e32"
+    "030141d175cb051387202e978b10213841ec0782008838070e1cc87161c0929f88fe87a37238";
+const char kWebpTurned[] =
+    "524946467600000057454250565038580a000000080000000300000300005650384c350000002f03c000007f20102084c997"
+    "2662780402c906f9636e30ff6d40851024cb32729081200022ce8103073e1d38702025a2ffe16b2c0200455849461a000000"
+    "4d4d002a00000008000101120003000000010006000000000000";
+const char kWebpAnimated[] =
+    "52494646d600000057454250565038580a00000002000000030000030000414e494d06000000000000000000414e4d464c00"
+    "0000000000000000030000030000000000025650384c340000002f03c000007f40906d33b022dc1fe90cc323104836c85f6f"
+    "92f92f420a00bb77004100c49a050b164c5ab060c14844ff0361351f414e4d46560000000000000000000300000300000000"
+    "00005650384c3d0000002f03c000007f40906d235683dd1fe90c02811407b6c1028104217f80c52699ff22740160ed1da020"
+    "920dea7d5450410525555041053523fa1fdf579b1300";
+// The image (12 x, 12 y, 6 (x + y)) in 16x16 pixels, with loss, quality 90.
+const char kWebpLossy[] =
+    "524946465600000057454250565038204a0000007002009d012a1000100000c01225b00274ba00f800036e3d46d749c000fe"
+    "fff3800b0dd4fe994ba652c4b8b69e0beab153b06a98c5a0d4c05ffeb8cffdca1a60ffef4cf7595fc4500000";
+
+TEST(Decode, Webp) {
+  Bytes rgb;
+  for (int y = 0; y < 4; ++y)
+    for (int x = 0; x < 4; ++x)
+      for (int v : {60 * x, 60 * y, 15 * (x + y)}) rgb.push_back(static_cast<uint8_t>(v));
+  const Image image = decode_image(from_hex(kWebp), "a.webp");
+  EXPECT_EQ(image.height, 4);
+  EXPECT_EQ(image.channels, 3);
+  EXPECT_EQ(image.pixels, rgb);
+
+  Bytes over_white = rgb;
+  for (size_t c = 0; c < 3; ++c) {
+    over_white[c] = 255;
+    uint8_t& half = over_white[(1 * 4 + 2) * 3 + c];
+    half = static_cast<uint8_t>((half * 128 + 255 * 127 + 127) / 255);
+  }
+  EXPECT_EQ(pixels_of(from_hex(kWebpAlpha)), over_white);
+
+  const Image turned = decode_image(from_hex(kWebpTurned), "turned");
+  for (size_t y = 0; y < 4; ++y)
+    for (size_t x = 0; x < 4; ++x)
+      for (size_t c = 0; c < 3; ++c)
+        EXPECT_EQ(turned.pixels[(y * 4 + x) * 3 + c], rgb[((3 - x) * 4 + y) * 3 + c]) << y << " " << x;
+
+  // The corners as Pillow reads them; colours are stored at half the resolution.
+  const Bytes p = pixels_of(from_hex(kWebpLossy));
+  ASSERT_EQ(p.size(), 16u * 16 * 3);
+  const auto corner = [&](size_t y, size_t x) {
+    return Bytes(&p[(y * 16 + x) * 3], &p[(y * 16 + x) * 3 + 3]);
+  };
+  expect_close(corner(0, 0), {3, 3, 3}, 1);
+  expect_close(corner(0, 15), {172, 5, 93}, 1);
+  expect_close(corner(15, 0), {4, 177, 91}, 1);
+  expect_close(corner(15, 15), {171, 178, 176}, 1);
+  expect_bad_input({"a.webp: an animated WebP"}, [&] { decode_image(from_hex(kWebpAnimated), "a.webp"); });
+}
+
+TEST(Decode, RandomDamageToAWebpIsDecodedOrRefused) {
+  uint32_t state = 1;  // fixed
+  const auto random = [&](size_t bound) { return ((state = state * 1664525u + 1013904223u) >> 8) % bound; };
+  int refused = 0;
+  for (const char* hex : {kWebp, kWebpAlpha, kWebpTurned, kWebpLossy})
+    for (int round = 0; round < 300; ++round) {
+      std::string bad = from_hex(hex);
+      for (int i = 0; i < 3; ++i) bad[12 + random(bad.size() - 12)] = static_cast<char>(random(256));
+      try {
+        const Image p = decode_image(bad, "bad.webp");
+        EXPECT_EQ(p.pixels.size(), static_cast<size_t>(p.height) * static_cast<size_t>(p.width * p.channels));
+      } catch (const Error& e) {
+        EXPECT_EQ(e.fault, Fault::kBadInput);
+        ++refused;
+      }
+    }
+  EXPECT_GT(refused, 200);
+}
+
 TEST(Decode, ExifOrientation) {
   // A 2-pixel-high, 3-pixel-wide image  0 1 2 / 3 4 5  as a PNG, which is exact.
   const std::string row0 = "\x10\x20\x30", row1 = "\x40\x50\x60";
@@ -138,7 +217,8 @@ TEST(Decode, ExifOrientation) {
 TEST(Decode, EveryTruncationIsNoticed) {
   TempFolder folder;
   const std::string jpeg = make_jpeg(16, 16, 3, gradient(16, 16, 3));
-  for (const std::string& file : {rgb_png(16, 16), jpeg, with_exif(jpeg, exif_block(3))}) {
+  for (const std::string& file :
+       {rgb_png(16, 16), jpeg, with_exif(jpeg, exif_block(3)), from_hex(kWebp), from_hex(kWebpTurned)}) {
     ASSERT_FALSE(decode_image(file, "whole").pixels.empty());
     for (size_t size = 0; size < file.size(); ++size) {
       const std::string cut = file.substr(0, size);
@@ -160,7 +240,7 @@ TEST(Decode, Damage) {
   png[png.size() - 30] ^= 1;
   expect_bad_input({"a.png: corrupt PNG"}, [&] { decode_image(png, "a.png"); });
   expect_bad_input({"a.png: empty file"}, [&] { decode_image("", "a.png"); });
-  expect_bad_input({"a.png: neither PNG nor JPEG"}, [&] { decode_image("GIF89a.......", "a.png"); });
+  expect_bad_input({"a.png: neither PNG, JPEG nor WebP"}, [&] { decode_image("GIF89a.......", "a.png"); });
   // Checksums that fit, content that does not: too few rows, an absurd size.
   const std::string good = make_png(2, 8, 0, {"ab", "cd"});
   std::string header = big_endian(2, 4) + big_endian(9, 4) + std::string("\x08\0\0\0\0", 5);
@@ -172,6 +252,21 @@ TEST(Decode, Damage) {
   TempFolder folder;
   expect_bad_input({"cannot read"}, [&] { read_image(folder / "none.png"); });
   EXPECT_NE(image_file_problem(folder / "none.png"), "");
+}
+
+TEST(Decode, HuffmanTablesOfAJpegThatHaveTooManyCodes) {
+  std::string jpeg = make_jpeg(16, 16, 3, gradient(16, 16, 3));
+  const size_t table = jpeg.find("\xff\xc4");
+  ASSERT_NE(table, std::string::npos);
+  for (const size_t of_length : {size_t{0}, size_t{15}}) {
+    std::string bad = jpeg;
+    bad[table + 5 + of_length] = '\xff';  // behind marker, length and the table's number
+    expect_bad_input({"a.jpg: corrupt JPEG (Huffman tables)"}, [&] { decode_image(bad, "a.jpg"); });
+  }
+  std::string many = "\xff\xd8\xff\xc4";
+  many +=
+      big_endian(2 + 17 + 4080, 2) + std::string(1, '\0') + std::string(16, '\xff') + std::string(4080, '\0');
+  expect_bad_input({"a.jpg: corrupt JPEG (Huffman tables)"}, [&] { decode_image(many, "a.jpg"); });
 }
 
 TEST(Decode, RandomDamageToAJpegIsDecodedOrRefused) {
