@@ -9,7 +9,7 @@ void q_sample(const Tensor& x0, const Tensor& coefficients, const RandomKey& key
 
 Tensor sampler_step(const Tensor& x, const Tensor& m, const SamplerStep& step, const RandomKey& key) {
   const Tensor y = empty_like(x);  // [N,H,W,C]
-  backend_of(x).sampler_step(x, m, step, key, y);
+  backend_of(x).sampler_step({.x = x, .m = m, .y = y}, step, key);
   return y;
 }
 
