@@ -48,9 +48,9 @@ LoadedModel load_model(const SampleOptions& o, Device device, DType compute) {
   return m;
 }
 
-std::unique_ptr<Scheduler> make_scheduler(const SampleOptions& o, SchedulerConfig config) {
+SamplingPlan make_plan(const SampleOptions& o, SchedulerConfig config) {
   using Kind = SchedulerConfig::Kind;
-  if (o.scheduler != "auto") config.kind = o.scheduler == "ddim" ? Kind::kDdim : Kind::kDdpm;
+  if (o.scheduler != "auto") config = as_kind(config, o.scheduler == "ddim" ? Kind::kDdim : Kind::kDdpm);
   const bool ddim = config.kind == Kind::kDdim;
   if (o.eta_given && !ddim) bad_input("--eta: is for --scheduler ddim; ddpm has its own noise");
   const int64_t all = config.noise.num_train_timesteps;
@@ -58,7 +58,7 @@ std::unique_ptr<Scheduler> make_scheduler(const SampleOptions& o, SchedulerConfi
       o.num_inference_steps.value_or(ddim ? std::min<int64_t>(all, kDefaultDdimSteps) : all);
   if (steps > all)
     bad_input("--num_inference_steps ", steps, ": the model has ", all, " noise levels, expected no more");
-  return make_scheduler(config, static_cast<int>(steps), o.eta);
+  return make_plan(config, static_cast<int>(steps), {.eta = o.eta});
 }
 
 /// Tensor "noise" [N,C,H,W] as [N,H,W,C] on the device.
@@ -154,7 +154,7 @@ int run(const SampleOptions& o) {
   const Device device = naming_option("--device", [&] { return parse_device(o.device); });
   const DType compute = o.mixed_precision == "bf16" ? DType::kBFloat16 : DType::kFloat32;
   const LoadedModel model = load_model(o, device, compute);
-  const auto scheduler = make_scheduler(o, model.folder.scheduler);
+  const SamplingPlan plan = make_plan(o, model.folder.scheduler);
   SampleRequest request = make_request(o, model.folder.unet, device, compute);
   prepare_outputs(o);
 
@@ -162,11 +162,11 @@ int run(const SampleOptions& o) {
   Progress::Options look;
   look.label = "sample";
   look.unit = "steps";
-  Progress progress(batches * scheduler->steps(), 0, look);
+  Progress progress(batches * plan.evaluations(), 0, look);
   request.progress = [&](int64_t done, int64_t) {
     progress.update(done, std::numeric_limits<double>::quiet_NaN(), 1);
   };
-  const Tensor x = sample(*model.unet, *scheduler, request);  // [N,H,W,C]
+  const Tensor x = sample(*model.unet, plan, request);  // [N,H,W,C]
   progress.finish();
   write_outputs(o, x);
   for (const std::string& written : {o.output, o.output_dir, o.save_tensors}) {

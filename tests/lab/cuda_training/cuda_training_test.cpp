@@ -172,13 +172,13 @@ TEST(CudaTraining, APreviewBetweenStepsDisturbsNothing) {
   const TrainConfig c =
       full_config(5, kEmulated, DType::kBFloat16);  // whose weight copies a preview overwrites
   const Outcome undisturbed = train(c);
-  const auto scheduler = make_scheduler(c.scheduler, 2, 0);
+  const SamplingPlan plan = make_plan(c.scheduler, 2);
   std::vector<Tensor> kept;  // and memory that stays taken from one step to the next
   const Outcome disturbed = train(c, [&](Trainer& trainer) {
     const FlatParameters::Swap averaged(trainer.parameters(), trainer.result());
     SampleRequest request{.ids = {0, 1, 2}, .device = kEmulated, .activations = c.compute};
     request.class_labels = class_labels_tensor(c.unet, {0, 1, 2}, kEmulated);
-    kept.push_back(sample(trainer.model(), *scheduler, request));
+    kept.push_back(sample(trainer.model(), plan, request));
   });
   expect_same_bits(disturbed, undisturbed);
 }
@@ -255,7 +255,7 @@ TEST(CudaSampling, EqualsTheCpuFromTheSameNoise) {
       parameters.initialize(3);
       SampleRequest request{.ids = {5, 6, 7}, .seed = 11, .batch_size = 2, .device = device};
       return to_vector<float>(sample(
-          unet, *make_scheduler(scheduler, 6, kind == SchedulerConfig::Kind::kDdim ? 0.5 : 0), request));
+          unet, make_plan(scheduler, 6, {.eta = kind == SchedulerConfig::Kind::kDdim ? 0.5 : 0.0}), request));
     };
     const int recorded = gpu().recorded, launched = gpu().launched;
     EXPECT_LE(distance(images(kEmulated), images(Device::kCpu)), 1e-5);

@@ -20,10 +20,8 @@ struct Loaded {
     load_weights(folder.weights, parameters, parameters.values());
     parameters.refresh_compute();
   }
-  std::unique_ptr<Scheduler> scheduler(SchedulerConfig::Kind kind, int steps, double eta = 0) const {
-    SchedulerConfig config = folder.scheduler;
-    config.kind = kind;
-    return make_scheduler(config, steps, eta);
+  SamplingPlan plan(SchedulerConfig::Kind kind, int steps, double eta = 0) const {
+    return make_plan(as_kind(folder.scheduler, kind), steps, {.eta = eta});
   }
   PipelineFolder folder;
   UNet unet;
@@ -43,7 +41,7 @@ TEST_P(SamplerOn, DdimEqualsDiffusers) {
   const Shape nchw{3, 3, 8, 8}, nhwc{3, 8, 8, 3};
   SampleRequest request{.ids = {0, 1, 2}, .device = GetParam()};
   request.initial_noise = from_vector(nchw_to_nhwc(file.read_as_float32("noise"), nchw), nhwc, GetParam());
-  const Tensor x = sample(m.unet, *m.scheduler(kDdim, 5), request);
+  const Tensor x = sample(m.unet, m.plan(kDdim, 5), request);
   EXPECT_EQ(x.shape(), nhwc);
   const std::vector<float> ours = nhwc_to_nchw(to_vector<float>(x), nhwc);
   EXPECT_LE(golden::relative_error(ours, file.read_as_float32("samples")), 1e-5);
@@ -56,10 +54,10 @@ INSTANTIATE_TEST_SUITE_P(All, SamplerOn, ::testing::Values(Device::kCpu, Device:
 TEST(Sampler, BatchSizeChangesNoBit) {
   Loaded m(Device::kCpu);
   for (const auto kind : {kDdpm, kDdim}) {
-    const auto scheduler = m.scheduler(kind, 4, 0.5);
+    const SamplingPlan plan = m.plan(kind, 4, 0.5);
     const auto run = [&](std::vector<int64_t> ids, int batch_size) {
       return to_vector<float>(
-          sample(m.unet, *scheduler, {.ids = std::move(ids), .seed = 3, .batch_size = batch_size}));
+          sample(m.unet, plan, {.ids = std::move(ids), .seed = 3, .batch_size = batch_size}));
     };
     const std::vector<float> all = run({0, 1, 2, 3, 4}, 5);
     EXPECT_EQ(run({0, 1, 2, 3, 4}, 1), all);
@@ -83,10 +81,10 @@ TEST(Sampler, BatchSizeChangesNoBitWithManyChannels) {
     UNet unet(config);
     FlatParameters parameters(unet, {.compute = activations, .gradients = false});
     golden::fill(parameters);
-    const DdimScheduler scheduler(SchedulerConfig{}, 2);
+    const SamplingPlan plan = make_plan(defaults_of(kDdim), 2);
     const auto run = [&](int batch_size) {
-      return to_vector<float>(sample(
-          unet, scheduler, {.ids = {0, 1, 2, 3, 4}, .batch_size = batch_size, .activations = activations}));
+      return to_vector<float>(
+          sample(unet, plan, {.ids = {0, 1, 2, 3, 4}, .batch_size = batch_size, .activations = activations}));
     };
     const std::vector<float> all = run(5);
     for (const int batch_size : {1, 2, 3})
@@ -96,9 +94,9 @@ TEST(Sampler, BatchSizeChangesNoBitWithManyChannels) {
 
 TEST(Sampler, SeedsDiffer) {
   Loaded m(Device::kCpu);
-  const auto scheduler = m.scheduler(kDdim, 2);
+  const SamplingPlan plan = m.plan(kDdim, 2);
   const auto run = [&](uint64_t seed) {
-    return to_vector<float>(sample(m.unet, *scheduler, {.ids = {0}, .seed = seed}));
+    return to_vector<float>(sample(m.unet, plan, {.ids = {0}, .seed = seed}));
   };
   EXPECT_EQ(run(1), run(1));
   EXPECT_NE(run(1), run(2));
@@ -107,7 +105,7 @@ TEST(Sampler, SeedsDiffer) {
 // DDPM written out: x_T and the noise of step i from Philox, the network, the formula.
 TEST(Sampler, DdpmIsWhatThePaperSays) {
   Loaded m(Device::kReference, DType::kFloat64);
-  const auto scheduler = m.scheduler(kDdpm, 6);
+  const SamplingPlan plan = m.plan(kDdpm, 6);
   const std::vector<int64_t> ids = {2, 9};
   const uint64_t seed = 77;
   const Shape shape{2, 8, 8, 3};
@@ -117,12 +115,12 @@ TEST(Sampler, DdpmIsWhatThePaperSays) {
     for (int64_t i = 0; i < kSize; ++i)
       x[n * kSize + i] = normal_at(seed, random_stream(DiffusionPurpose::kSampleStart), ids[n], i);
   const NoGrad no_grad;
-  for (int step = 0; step < scheduler->steps(); ++step) {
-    const std::vector<int> t(2, scheduler->timesteps()[step]);
+  for (int step = 0; step < plan.evaluations(); ++step) {
+    const std::vector<int> t(2, static_cast<int>(plan.steps[step].time));
     const Tensor prediction = m.unet.forward(from_vector(x, shape, Device::kReference),
                                              timesteps_tensor(m.unet.config(), t, Device::kReference));
     const std::vector<double> e = to_vector<double>(prediction);
-    const SamplerStep s = scheduler->step(step);
+    const SamplerStep& s = plan.steps[step].update;
     for (int64_t i = 0; i < 2 * kSize; ++i) {
       const double z =
           normal_at(seed, random_stream(DiffusionPurpose::kSampleNoise, step), ids[i / kSize], i % kSize);
@@ -132,7 +130,7 @@ TEST(Sampler, DdpmIsWhatThePaperSays) {
   }
   const SampleRequest request{
       .ids = ids, .seed = seed, .device = Device::kReference, .activations = DType::kFloat64};
-  EXPECT_LE(golden::relative_error(to_vector<double>(sample(m.unet, *scheduler, request)), x), 1e-12);
+  EXPECT_LE(golden::relative_error(to_vector<double>(sample(m.unet, plan, request)), x), 1e-12);
 }
 
 // Thresholding with a maximum of 1 is a clamp to +-1, by another route.
@@ -142,8 +140,8 @@ TEST(Sampler, ThresholdingAtOneIsClipping) {
   SchedulerConfig threshold = clip;
   threshold.thresholding = true;
   const SampleRequest request{.ids = {0, 1}, .seed = 5};
-  const std::vector<float> a = to_vector<float>(sample(m.unet, DdpmScheduler(clip, 5), request));
-  const std::vector<float> b = to_vector<float>(sample(m.unet, DdpmScheduler(threshold, 5), request));
+  const std::vector<float> a = to_vector<float>(sample(m.unet, make_plan(clip, 5), request));
+  const std::vector<float> b = to_vector<float>(sample(m.unet, make_plan(threshold, 5), request));
   EXPECT_LE(golden::relative_error(b, a), 1e-5);
 }
 
@@ -155,16 +153,16 @@ TEST(Sampler, OtherSizesAndProgress) {
     EXPECT_EQ(total, 6);
     seen.push_back(done);
   };
-  EXPECT_EQ(sample(m.unet, *m.scheduler(kDdim, 3), request).shape(), (Shape{3, 4, 12, 3}));
+  EXPECT_EQ(sample(m.unet, m.plan(kDdim, 3), request).shape(), (Shape{3, 4, 12, 3}));
   EXPECT_EQ(seen, (std::vector<int64_t>{1, 2, 3, 4, 5, 6}));
 }
 
 TEST(Sampler, RefusesWhatItCannotDo) {
   Loaded m(Device::kCpu);
-  const auto scheduler = m.scheduler(kDdim, 2);
+  const SamplingPlan plan = m.plan(kDdim, 2);
   const auto refused = [&](const SampleRequest& request) {
     try {
-      sample(m.unet, *scheduler, request);
+      sample(m.unet, plan, request);
     } catch (const Error& e) {
       return e.fault == Fault::kBadInput;
     }
