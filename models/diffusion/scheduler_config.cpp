@@ -157,14 +157,17 @@ class Reader {
     fields_.read(key, name);
     type = parse_prediction_type(name, fields_.file() + ": " + key);
   }
-  void operator()(const char* key, double& value) {
-    // Python writes -Infinity, which is no JSON and arrives as null.
-    const json* found = fields_.find(key);
-    if (key == std::string_view("lambda_min_clipped") && found && found->is_null()) return;
-    fields_.read(key, value);
-  }
+  // Python writes -Infinity, which is no JSON and arrives as null.
+  void operator()(const char* key, double& value) { read_unless_null("lambda_min_clipped", key, value); }
+  // DPMSolverMultistepScheduler has another key of this name, null by default.
+  void operator()(const char* key, std::string& value) { read_unless_null("variance_type", key, value); }
 
  private:
+  template <class T>
+  void read_unless_null(std::string_view nullable, const char* key, T& value) {
+    const json* found = fields_.find(key);
+    if (key != nullable || !found || !found->is_null()) fields_.read(key, value);
+  }
   JsonFields& fields_;
 };
 
@@ -320,12 +323,21 @@ SchedulerConfig defaults_of(Kind kind) {
   return c;
 }
 
+bool has_key(Kind kind, const std::string& key) {
+  SchedulerConfig c = defaults_of(kind);
+  bool found = false;
+  for_each_key(c, [&](const char* name, const auto&) { found = found || key == name; });
+  return found;
+}
+
 SchedulerConfig as_kind(const SchedulerConfig& config, Kind kind) {
   SchedulerConfig c = config;
   c.kind = kind;
   if (config.kind == kind || (is_ddpm_or_ddim(config.kind) && is_ddpm_or_ddim(kind))) return c;
   if (has_betas(config.kind) != has_betas(kind) || is_flow(config.kind) != is_flow(kind))
     bad_input(name_of(kind), " cannot sample from a model of ", name_of(config.kind));
+  if (config.noise.rescale_betas_zero_snr && kind == kHeun)
+    bad_input("HeunDiscreteScheduler cannot sample from a model with rescale_betas_zero_snr");
   json keys = to_json(config);
   keys["_class_name"] = name_of(kind);
   std::vector<std::string> keys_that_it_lacks;

@@ -76,6 +76,8 @@ struct SchedulerConfig {
 const char* name_of(SchedulerConfig::Kind kind);
 /// A configuration without any key.
 SchedulerConfig defaults_of(SchedulerConfig::Kind kind);
+/// Whether the class has a key of this name that matters here.
+bool has_key(SchedulerConfig::Kind kind, const std::string& key);
 /// The same model under another class, as diffusers' from_config: keys that both have are taken over, the
 /// rest has its default. Bad input where the model is of another family: with betas, EDM, flow matching.
 SchedulerConfig as_kind(const SchedulerConfig& config, SchedulerConfig::Kind kind);

@@ -2,10 +2,12 @@
 #include <gtest/gtest.h>
 
 #include "engine/io/safetensors.h"
+#include "engine/ops/elementwise.h"
 #include "kernels/philox.h"
 #include "models/diffusion/pipeline_folder.h"
 #include "models/diffusion/sampler.h"
 #include "models/diffusion/streams.h"
+#include "models/unet/inputs.h"
 #include "models/unet/weights.h"
 #include "tests/models/golden.h"
 
@@ -45,6 +47,25 @@ TEST_P(SamplerOn, DdimEqualsDiffusers) {
   EXPECT_EQ(x.shape(), nhwc);
   const std::vector<float> ours = nhwc_to_nchw(to_vector<float>(x), nhwc);
   EXPECT_LE(golden::relative_error(ours, file.read_as_float32("samples")), 1e-5);
+}
+
+// Every class, through the same update: the CPU's vectors against plain loops, from the same noise. Roundings
+// of a dozen evaluations, at the noisiest level multiplied by up to 160 where nothing clips x_0.
+TEST_P(SamplerOn, EverySamplerFollowsFloat64) {
+  Loaded m(GetParam()), exact(Device::kReference, DType::kFloat64);
+  for (const auto kind : {kDdpm, kDdim, SchedulerConfig::Kind::kDpmSolver, SchedulerConfig::Kind::kUniPc,
+                          SchedulerConfig::Kind::kEuler, SchedulerConfig::Kind::kEulerAncestral,
+                          SchedulerConfig::Kind::kHeun}) {
+    SchedulerConfig config = as_kind(m.folder.scheduler, kind);
+    config.solver_order = 3;
+    const SamplingPlan plan = make_plan(config, 6);
+    SampleRequest request{.ids = {0, 1, 2}, .seed = 4, .batch_size = 2, .device = GetParam()};
+    const std::vector<float> x = to_vector<float>(sample(m.unet, plan, request));
+    request.device = Device::kReference;
+    request.activations = DType::kFloat64;
+    EXPECT_LE(golden::relative_error(x, to_vector<double>(sample(exact.unet, plan, request))), 1e-4)
+        << name_of(kind);
+  }
 }
 
 INSTANTIATE_TEST_SUITE_P(All, SamplerOn, ::testing::Values(Device::kCpu, Device::kReference),
@@ -174,6 +195,125 @@ TEST(Sampler, RefusesWhatItCannotDo) {
   SampleRequest noise{.ids = {0}};
   noise.initial_noise = zeros({1, 8, 8, 1}, DType::kFloat32, Device::kCpu);
   EXPECT_TRUE(refused(noise));
+}
+
+/// A small model of five classes, the last of which is none, that predicts a variance where asked to.
+struct ClassModel {
+  static UNetConfig config(bool variance) {
+    UNetConfig c = read_pipeline_folder(golden::folder() / "pipeline").unet;
+    c.num_class_embeds = 5;
+    c.imago_null_class = 4;
+    if (variance) c.out_channels = 2 * c.in_channels;
+    return c;
+  }
+  explicit ClassModel(bool variance = false)
+      : unet(config(variance)), parameters(unet, {.gradients = false}) {
+    golden::fill(parameters);
+  }
+  std::vector<float> sampled(const SamplingPlan& plan, int label, const Guidance& guidance) {
+    SampleRequest request{.ids = {0, 1}, .seed = 6, .guidance = guidance};
+    request.class_labels = class_labels_tensor(unet.config(), {label, label}, Device::kCpu);
+    return to_vector<float>(sample(unet, plan, request));
+  }
+  UNet unet;
+  FlatParameters parameters;
+};
+
+// One step of DDIM without clipping is linear in epsilon: x(w) = x_u + w (x_c - x_u). At t = 0, where nothing
+// is multiplied by 1 / sqrt(alpha_bar); the network computes in batches of two and of four.
+TEST(Sampler, GuidanceGoesOnFromTheUnconditional) {
+  ClassModel m;
+  SchedulerConfig config = defaults_of(kDdim);
+  config.clip_sample = false;
+  const SamplingPlan plan = make_plan(config, 1);
+  const std::vector<float> with = m.sampled(plan, 2, {}), without = m.sampled(plan, 4, {});
+  EXPECT_GT(golden::relative_error(with, without), 1e-4);
+  std::vector<float> expected;
+  for (size_t i = 0; i < with.size(); ++i) expected.push_back(without[i] + 3 * (with[i] - without[i]));
+  EXPECT_LE(golden::relative_error(m.sampled(plan, 2, {.scale = 3}), expected), 1e-5);
+  EXPECT_LE(golden::relative_error(m.sampled(plan, 2, {.scale = 0}), without), 1e-6);
+}
+
+TEST(Sampler, GuidanceOutsideItsIntervalIsNone) {
+  ClassModel m;
+  const SamplingPlan plan = make_plan(defaults_of(kDdim), 6);
+  const std::vector<float> none = m.sampled(plan, 1, {}), all = m.sampled(plan, 1, {.scale = 4});
+  EXPECT_EQ(m.sampled(plan, 1, {.scale = 4, .low = 1e6}), none);
+  EXPECT_EQ(m.sampled(plan, 1, {.scale = 4, .low = 0, .high = 1e6}), all);
+  const std::vector<float> some = m.sampled(plan, 1, {.scale = 4, .low = 0.2, .high = 3});
+  EXPECT_NE(some, none);
+  EXPECT_NE(some, all);
+}
+
+TEST(Sampler, GuidanceNeedsAModelThatKnowsNone) {
+  ClassModel m;
+  Loaded plain(Device::kCpu);
+  const SamplingPlan plan = make_plan(defaults_of(kDdim), 2);
+  EXPECT_THROW(sample(plain.unet, plan, {.ids = {0}, .guidance = {.scale = 2}}), Error);
+}
+
+TEST(Sampler, LearnedVarianceNeedsItsChannels) {
+  SchedulerConfig config;
+  config.variance_type = "learned_range";
+  const SamplingPlan plan = make_plan(config, 5);
+  ClassModel with(true), without(false);
+  const std::vector<float> x = with.sampled(plan, 0, {.scale = 2});
+  EXPECT_TRUE(std::all_of(x.begin(), x.end(), [](float v) { return std::isfinite(v); }));
+  EXPECT_THROW(without.sampled(plan, 0, {}), Error);
+  EXPECT_NE(with.sampled(make_plan(SchedulerConfig{}, 5), 0, {.scale = 2}), x);  // the variance matters
+}
+
+Tensor halves(const Shape& shape, float left, float right) {
+  std::vector<float> x;
+  for (int64_t i = 0; i < shape.numel(); ++i)
+    x.push_back(i / shape[3] % shape[2] < shape[2] / 2 ? left : right);
+  return from_vector(x, shape, Device::kCpu);
+}
+
+// What is known comes back as it was; where nothing is known, sampling is as ever.
+TEST(Sampler, InpaintingKeepsWhatIsKnown) {
+  Loaded m(Device::kCpu);
+  const Shape shape{2, 8, 8, 3};
+  const SamplingPlan plan = make_plan(defaults_of(kDdpm), 5);
+  const auto run = [&](const Tensor& mask, int resample) {
+    SampleRequest request{.ids = {0, 1}, .seed = 9};
+    request.inpainting = {halves(shape, 0.5f, -0.25f), mask, resample};
+    return to_vector<float>(sample(m.unet, plan, request));
+  };
+  const std::vector<float> free = to_vector<float>(sample(m.unet, plan, {.ids = {0, 1}, .seed = 9}));
+  EXPECT_EQ(run(halves(shape, 0, 0), 1), free);
+  for (const int resample : {1, 3}) {
+    const std::vector<float> x = run(halves(shape, 1, 0), resample);
+    for (size_t i = 0; i < x.size(); ++i)
+      if (i / 3 % 8 < 4)
+        ASSERT_EQ(x[i], 0.5f) << i;
+      else
+        ASSERT_NE(x[i], -0.25f) << i;
+  }
+  EXPECT_NE(run(halves(shape, 1, 0), 3), run(halves(shape, 1, 0), 1));
+  SampleRequest multistep{.ids = {0, 1}};
+  multistep.inpainting = {halves(shape, 0, 0), halves(shape, 0, 0), 1};
+  EXPECT_THROW(sample(m.unet, make_plan(defaults_of(SchedulerConfig::Kind::kUniPc), 5), multistep), Error);
+}
+
+// An image that begins at a later step is noised to that step's level, and the rest of the plan follows.
+TEST(Sampler, BeginsWithAnImage) {
+  Loaded m(Device::kCpu);
+  const Shape shape{2, 8, 8, 3};
+  const Tensor image = halves(shape, 0.5f, -0.5f), e = scale(halves(shape, -1, 1), 1.5f);
+  const SamplingPlan plan = make_plan(defaults_of(kDdim), 8, {.begin = 5});
+  SampleRequest request{.ids = {0, 1}, .initial_noise = e, .initial_image = image};
+  std::vector<float> first;
+  request.watch = [&](int64_t, const Tensor& x, const NoiseLevel&) {
+    if (first.empty()) first = to_vector<float>(x);
+  };
+  sample(m.unet, plan, request);
+  const double ab =
+      NoiseSchedule(NoiseScheduleConfig{}).alpha_bar(250);  // 875, 750, ..: three steps are left
+  for (size_t i = 0; i < first.size(); ++i) {
+    const double side = i / 3 % 8 < 4 ? 1 : -1;
+    ASSERT_NEAR(first[i], side * (std::sqrt(ab) * 0.5 - std::sqrt(1 - ab) * 1.5), 1e-6);
+  }
 }
 
 // round(clamp(x/2 + 1/2) * 255), halves to even, as numpy does it.

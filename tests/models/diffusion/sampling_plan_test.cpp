@@ -340,6 +340,28 @@ TEST(SamplingPlan, ErrorsFallByTheOrder) {
   EXPECT_GT(fall(heun), 2.6);
 }
 
+// Inversion goes up the way that DDIM comes down; each asks the network at the other end of its step, so what
+// is missing at the end halves with twice the steps (asked for: 1.6).
+TEST(SamplingPlan, InversionComesBackToTheImage) {
+  SchedulerConfig config = defaults_of(kDdim);
+  config.clip_sample = false;
+  const SigmaTable table(config.noise);
+  const auto error = [&](int steps) {
+    float x = 0.3f;
+    for (const SamplingPlan& plan : {ddim_inversion_plan(config, steps), make_plan(config, steps)}) {
+      HostSampler sampler(plan, {x}, {1, 1});
+      for (int i = 0; i < plan.evaluations(); ++i) {
+        const double m = exact_epsilon(table, plan.steps[i].time, sampler.x()[0]);
+        sampler.step(i, {static_cast<float>(m)}, {}, {0});
+      }
+      x = sampler.x()[0];
+    }
+    return std::abs(x / 0.3 - 1);
+  };
+  EXPECT_GT(error(20) / error(40), 1.6);
+  EXPECT_LT(error(200), 0.02);
+}
+
 // Plans that begin at a later step go through the same levels, and begin with the order of a first step.
 TEST(SamplingPlan, BeginLeavesOutTheFirstSteps) {
   for (const auto kind :

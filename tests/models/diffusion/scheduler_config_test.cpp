@@ -45,6 +45,44 @@ TEST(SchedulerConfig, WritesWhatItRead) {
   EXPECT_EQ(parse(to_json(c)), c);
 }
 
+// As diffusers' from_config: what both classes have stays, the rest is the new class's default.
+TEST(SchedulerConfig, OpensAsAnotherClass) {
+  const SchedulerConfig ddpm = parse({{"_class_name", "DDPMScheduler"},
+                                      {"beta_schedule", "squaredcos_cap_v2"},
+                                      {"timestep_spacing", "trailing"},
+                                      {"variance_type", "fixed_large"},
+                                      {"prediction_type", "v_prediction"}});
+  const SchedulerConfig heun = as_kind(ddpm, SchedulerConfig::Kind::kHeun);
+  EXPECT_EQ(heun.noise.beta_schedule, "squaredcos_cap_v2");
+  EXPECT_EQ(heun.noise.beta_start, 1e-4);
+  EXPECT_EQ(heun.timestep_spacing, "trailing");
+  EXPECT_EQ(heun.prediction_type, PredictionType::kVPrediction);
+  EXPECT_TRUE(heun.clip_sample);
+  EXPECT_EQ(as_kind(as_kind(ddpm, SchedulerConfig::Kind::kDdim), SchedulerConfig::Kind::kDdpm), ddpm);
+  const SchedulerConfig unipc =
+      as_kind(as_kind(ddpm, SchedulerConfig::Kind::kDpmSolver), SchedulerConfig::Kind::kUniPc);
+  EXPECT_EQ(unipc.solver_type, "bh2");
+  EXPECT_THROW(as_kind(ddpm, SchedulerConfig::Kind::kFlowHeun), Error);
+  EXPECT_THROW(as_kind(ddpm, SchedulerConfig::Kind::kEdmEuler), Error);
+}
+
+// What diffusers leaves in a file that was converted from another class is known; so are its infinities.
+TEST(SchedulerConfig, KnowsTheKeysOfOtherClasses) {
+  const SchedulerConfig c = parse({{"_class_name", "DPMSolverMultistepScheduler"},
+                                   {"clip_sample", true},
+                                   {"set_alpha_to_one", false},
+                                   {"solver_type", "bh2"},
+                                   {"variance_type", nullptr},
+                                   {"lambda_min_clipped", nullptr},
+                                   {"_use_default_values", {"solver_order"}},
+                                   {"solver_order", 3}});
+  EXPECT_EQ(c.solver_type, "midpoint");
+  EXPECT_EQ(c.solver_order, 2);
+  EXPECT_EQ(c.lambda_min_clipped, -SchedulerConfig::kUnbounded);
+  EXPECT_EQ(as_kind(c, SchedulerConfig::Kind::kDpmSolver).kind, SchedulerConfig::Kind::kDpmSolver);
+  EXPECT_FALSE(to_json(c).contains("lambda_min_clipped"));
+}
+
 TEST(SchedulerConfig, WrongValuesNameFileAndKey) {
   const std::pair<json, const char*> wrong[] = {
       {{{"beta_schedule", "quadratic"}}, "beta_schedule: \"quadratic\" is not supported"},
@@ -58,6 +96,17 @@ TEST(SchedulerConfig, WrongValuesNameFileAndKey) {
       {{{"trained_betas", 3}}, "trained_betas: expected a list of numbers or null, not 3"},
       {{{"clip_sample_range", 0}}, "clip_sample_range: expected more than 0, not 0"},
       {{{"steps_offset", -1}}, "steps_offset: expected at least 0, not -1"},
+      {{{"_class_name", "DPMSolverMultistepScheduler"}, {"algorithm_type", "dpmsolver"}},
+       "algorithm_type: \"dpmsolver\" is not supported"},
+      {{{"_class_name", "UniPCMultistepScheduler"}, {"use_flow_sigmas", true}},
+       "use_flow_sigmas: true is not supported"},
+      {{{"_class_name", "UniPCMultistepScheduler"}, {"solver_order", 4}},
+       "solver_order: expected 1 to 3, not 4"},
+      {{{"_class_name", "EulerDiscreteScheduler"}, {"use_karras_sigmas", true}, {"use_beta_sigmas", true}},
+       "use_karras_sigmas: only one of"},
+      {{{"_class_name", "EDMEulerScheduler"}, {"sigma_min", 90}}, "sigma_max: expected more than sigma_min"},
+      {{{"_class_name", "FlowMatchEulerDiscreteScheduler"}, {"shift", 0}},
+       "shift: expected more than 0, not 0"},
       {{{"_class_name", "PNDMScheduler"}}, "_class_name: \"PNDMScheduler\" is not supported"},
   };
   for (const auto& [object, message] : wrong) {
