@@ -84,7 +84,8 @@ Shape images_to_sample(const SampleOptions& o, const UNetConfig& unet, const Ten
     unet.check_resolution(height, width, "--initial_noise " + o.initial_noise);
   }
   if (height == 0) {
-    if (!unet.sample_size) bad_input("the model's config.json gives no sample_size: say which size to sample");
+    if (!unet.sample_size)
+      bad_input("the model's config.json gives no sample_size: say which size to sample");
     height = (*unet.sample_size)[0], width = (*unet.sample_size)[1];
   }
   return {n, height, width, channels};

@@ -189,7 +189,7 @@ void CommandLine::numbers(const std::string& name, std::optional<std::pair<doubl
     double x;
     return parse_number(given, x) && range.contains(x);
   };
-  impl_->pair(name, values, expecting(range.to_string(), accepts), "X X", help);
+  impl_->pair(name, values, expecting(range.to_string(), accepts), "X", help);
 }
 
 void CommandLine::seeds(const std::string& name, std::optional<std::pair<uint64_t, uint64_t>>& values,
@@ -198,7 +198,7 @@ void CommandLine::seeds(const std::string& name, std::optional<std::pair<uint64_
     uint64_t n;
     return parse_number(given, n);
   };
-  impl_->pair(name, values, expecting("a whole number from 0 to 2^64 - 1", accepts), "N N", help);
+  impl_->pair(name, values, expecting("a whole number from 0 to 2^64 - 1", accepts), "N", help);
 }
 
 void CommandLine::value_of(const std::string& name, const std::string& help) {

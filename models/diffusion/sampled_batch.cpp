@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 #include "engine/ops/elementwise.h"
 #include "engine/ops/random.h"
@@ -141,7 +142,8 @@ void SampledBatch::go_back(int i, int visit) {
 bool SampledBatch::guided(int i) const {
   const Guidance& g = request_.guidance;
   const NoiseLevel at = level(i);
-  return g.scale != 1 && at.noise > g.low * at.signal && at.noise <= g.high * at.signal;
+  const double sigma = at.signal > 0 ? at.noise / at.signal : std::numeric_limits<double>::infinity();
+  return g.scale != 1 && sigma > g.low && sigma <= g.high;
 }
 
 NoiseLevel SampledBatch::level(int i) const {

@@ -48,9 +48,9 @@ class SampledBatch {
   Tensor x_, ids_, known_, mask_;  // x [B,H,W,C], ids [B]
   std::vector<Tensor> history_;    // a ring of [B,H,W,C]
   int entries_ = 0;                // written into it
-  Tensor input_, times_,
-      labels_;      // of the network, in place from step to step: [B,..], or [2B,..] for guidance
-  struct Network {  // captured, and its output
+  // Of the network, in place from step to step: [B,...], or [2B,...] where there is guidance.
+  Tensor input_, times_, labels_;
+  struct Network {
     CapturedGraph graph;
     Tensor output = {};
   };

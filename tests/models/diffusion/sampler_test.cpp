@@ -3,6 +3,7 @@
 
 #include "engine/io/safetensors.h"
 #include "engine/ops/elementwise.h"
+#include "engine/tensor/allocator.h"
 #include "kernels/philox.h"
 #include "models/diffusion/pipeline_folder.h"
 #include "models/diffusion/sampler.h"
@@ -178,25 +179,6 @@ TEST(Sampler, OtherSizesAndProgress) {
   EXPECT_EQ(seen, (std::vector<int64_t>{1, 2, 3, 4, 5, 6}));
 }
 
-TEST(Sampler, RefusesWhatItCannotDo) {
-  Loaded m(Device::kCpu);
-  const SamplingPlan plan = m.plan(kDdim, 2);
-  const auto refused = [&](const SampleRequest& request) {
-    try {
-      sample(m.unet, plan, request);
-    } catch (const Error& e) {
-      return e.fault == Fault::kBadInput;
-    }
-    return false;
-  };
-  EXPECT_TRUE(refused({.ids = {}}));
-  EXPECT_TRUE(refused({.ids = {0}, .batch_size = 0}));
-  EXPECT_TRUE(refused({.ids = {0}, .height = 7, .width = 8}));
-  SampleRequest noise{.ids = {0}};
-  noise.initial_noise = zeros({1, 8, 8, 1}, DType::kFloat32, Device::kCpu);
-  EXPECT_TRUE(refused(noise));
-}
-
 /// A small model of five classes, the last of which is none, that predicts a variance where asked to.
 struct ClassModel {
   static UNetConfig config(bool variance) {
@@ -218,6 +200,40 @@ struct ClassModel {
   UNet unet;
   FlatParameters parameters;
 };
+
+// After the first steps, which make what stays, the allocator hands out the same blocks again.
+TEST(Sampler, SteadyStateAllocatesNothing) {
+  ClassModel m;
+  for (const auto kind : {kDdpm, SchedulerConfig::Kind::kUniPc, SchedulerConfig::Kind::kHeun}) {
+    const SamplingPlan plan = make_plan(as_kind(SchedulerConfig{}, kind), 10);
+    SampleRequest request{.ids = {0, 1}, .guidance = {.scale = 2}};
+    request.class_labels = class_labels_tensor(m.unet.config(), {0, 1}, Device::kCpu);
+    std::vector<MemoryStats> stats;
+    request.progress = [&](int64_t, int64_t) { stats.push_back(allocator_of(Device::kCpu).stats()); };
+    sample(m.unet, plan, request);
+    EXPECT_EQ(stats.back().device_allocations, stats[2].device_allocations) << name_of(kind);
+    EXPECT_EQ(stats.back().bytes_in_use, stats[2].bytes_in_use) << name_of(kind);
+  }
+}
+
+TEST(Sampler, RefusesWhatItCannotDo) {
+  Loaded m(Device::kCpu);
+  const SamplingPlan plan = m.plan(kDdim, 2);
+  const auto refused = [&](const SampleRequest& request) {
+    try {
+      sample(m.unet, plan, request);
+    } catch (const Error& e) {
+      return e.fault == Fault::kBadInput;
+    }
+    return false;
+  };
+  EXPECT_TRUE(refused({.ids = {}}));
+  EXPECT_TRUE(refused({.ids = {0}, .batch_size = 0}));
+  EXPECT_TRUE(refused({.ids = {0}, .height = 7, .width = 8}));
+  SampleRequest noise{.ids = {0}};
+  noise.initial_noise = zeros({1, 8, 8, 1}, DType::kFloat32, Device::kCpu);
+  EXPECT_TRUE(refused(noise));
+}
 
 // One step of DDIM without clipping is linear in epsilon: x(w) = x_u + w (x_c - x_u). At t = 0, where nothing
 // is multiplied by 1 / sqrt(alpha_bar); the network computes in batches of two and of four.
