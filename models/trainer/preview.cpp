@@ -10,8 +10,10 @@ namespace imago {
 
 Image sample_preview(Trainer& trainer, const PreviewOptions& options) {
   const TrainConfig& c = trainer.config();
-  const SchedulerConfig scheduler =
-      as_kind(c.scheduler, options.ddim ? SchedulerConfig::Kind::kDdim : SchedulerConfig::Kind::kDdpm);
+  using enum SchedulerConfig::Kind;
+  SchedulerConfig scheduler = c.scheduler;  // EDM and flow matching have their own samplers
+  if (scheduler.kind == kDdpm || scheduler.kind == kDdim)
+    scheduler = as_kind(scheduler, options.ddim ? kDdim : kDdpm);
   SampleRequest request;
   for (int k = 0; k < options.images; ++k) request.ids.push_back(k);
   request.seed = c.seed;
