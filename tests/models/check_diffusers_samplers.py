@@ -3,8 +3,8 @@
 
     python tests/models/check_diffusers_samplers.py build/bin/sample_ddpm
 
-The U-Net of tests/models/golden/pipeline, from the same noise; prints how far the images are apart (relative, in norm); exit
-code 0: by at most 1e-4.
+The U-Net of tests/models/golden/pipeline, from the same noise; prints how far the images are apart (relative,
+in norm). Exit code 0: by at most 1e-4.
 """
 
 import subprocess

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""Writes tests/models/golden/sampler_steps.safetensors: where every sampler of diffusers, over the cross product
-of its options, takes a fixed start with a fixed "network" and fixed noise.
+"""Writes tests/models/golden/sampler_steps.safetensors: where every sampler of diffusers, over the cross
+product of its options, takes a fixed start with a fixed "network" and fixed noise.
 
     pip install torch diffusers safetensors scipy
     python tests/models/make_sampler_golden.py
@@ -10,9 +10,9 @@ times           [total] float32: what the network is given, one case after the o
 about           a list of cases in the metadata: class, steps, configuration (what differs from the class's
                 defaults) and options of step()
 
-The start is numbers("start") times the class's init_noise_sigma, the noise of evaluation i is numbers("noise i"),
-the network is network() below; tests/models/diffusion/sampling_plan_test.cpp repeats all three. Combinations to
-which diffusers itself has no finite answer are left out.
+The start is numbers("start") times the class's init_noise_sigma, the noise of evaluation i is
+numbers("noise i"), the network is network() below; tests/models/diffusion/sampling_plan_test.cpp repeats all
+three. Combinations to which diffusers itself has no finite answer are left out.
 """
 
 import importlib
@@ -31,8 +31,8 @@ SHAPE = (1, 3, 2, 2)
 
 
 def network(x, t, i):
-    """Any function of x, the time and the evaluation will do; x is what the scheduler's scale_model_input made. One
-    that nearly is the noise would make samplers subtract nearly equal numbers, and compare their roundings."""
+    """Any function of x, the time and the evaluation will do; x is what the scheduler's scale_model_input made.
+    One that nearly is the noise would make samplers subtract nearly equal numbers, and compare roundings."""
     return x * (0.5 * (float(t) + 1) / (float(t) + 2)) + numbers(f"output {i}", SHAPE)
 
 
@@ -55,43 +55,50 @@ def product(cls, steps, options=None, **axes):
 
 PREDICTIONS = ("epsilon", "sample", "v_prediction")
 SPACINGS = ("leading", "linspace", "trailing")
-BOUNDS = ({}, dict(clip_sample=False), dict(thresholding=True, sample_max_value=1.5, dynamic_thresholding_ratio=0.9))
+BOUNDS = ({}, dict(clip_sample=False),
+          dict(thresholding=True, sample_max_value=1.5, dynamic_thresholding_ratio=0.9))
 LEVELS = ({}, dict(use_karras_sigmas=True), dict(use_exponential_sigmas=True), dict(use_beta_sigmas=True))
 COSINE = dict(beta_schedule="squaredcos_cap_v2")
 
 
 def ddpm_cases():
-    yield from product("DDPMScheduler", 6, prediction_type=PREDICTIONS, timestep_spacing=SPACINGS, bounds=BOUNDS,
-                       variance_type=("fixed_small", "fixed_small_log", "fixed_large", "learned", "learned_range"))
+    yield from product("DDPMScheduler", 6, prediction_type=PREDICTIONS, timestep_spacing=SPACINGS,
+                       bounds=BOUNDS, variance_type=("fixed_small", "fixed_small_log", "fixed_large", "learned",
+                                                     "learned_range"))
     yield from product("DDPMScheduler", 7, prediction_type=("v_prediction",), timestep_spacing=("trailing",),
                        rescale_betas_zero_snr=(True,), clip=(dict(clip_sample_range=0.5),))
     yield from product("DDPMScheduler", 7, steps_offset=(1,), schedule=(
-        COSINE, dict(beta_schedule="sigmoid"), dict(beta_schedule="scaled_linear"), dict(beta_schedule="laplace")))
+        COSINE, *(dict(beta_schedule=name) for name in ("sigmoid", "scaled_linear", "laplace"))))
     yield from product("DDPMScheduler", 50, num_train_timesteps=(50,), beta_end=(0.3,))
 
 
 def ddim_cases():
-    yield from product("DDIMScheduler", 6, prediction_type=PREDICTIONS, timestep_spacing=SPACINGS, bounds=BOUNDS,
-                       eta=(0.0, 0.6), use_clipped_model_output=(False, True), set_alpha_to_one=(True, False))
+    yield from product("DDIMScheduler", 6, prediction_type=PREDICTIONS, timestep_spacing=SPACINGS,
+                       bounds=BOUNDS, eta=(0.0, 0.6), use_clipped_model_output=(False, True), 
+                       set_alpha_to_one=(True, False))
     yield from product("DDIMScheduler", 7, steps_offset=(1,), schedule=(COSINE, dict(clip_sample_range=0.5)))
-    yield from product("DDIMInverseScheduler", 6, timestep_spacing=("leading", "trailing"), clip_sample=(True, False),
-                       kind=[dict(prediction_type=p, set_alpha_to_one=one) for p in PREDICTIONS for one in (True, False)
-                             if p != "sample" or not one])
+    yield from product("DDIMInverseScheduler", 6, timestep_spacing=("leading", "trailing"),
+                       clip_sample=(True, False),
+                       kind=[dict(prediction_type=p, set_alpha_to_one=one) for p in PREDICTIONS
+                             for one in (True, False) if p != "sample" or not one])
 
 
 def dpm_solver_cases():
     orders = [dict(solver_order=1), dict(solver_order=3)]
     orders += [dict(solver_order=2, solver_type=kind) for kind in ("midpoint", "heun")]
     dpm = lambda steps, **axes: product("DPMSolverMultistepScheduler", steps, **axes)
-    yield from dpm(6, algorithm_type=("dpmsolver++", "sde-dpmsolver++"), order=orders, prediction_type=PREDICTIONS,
-                   final_sigmas_type=("zero", "sigma_min"), lower_order_final=(True, False), timestep_spacing=SPACINGS)
+    yield from dpm(6, algorithm_type=("dpmsolver++", "sde-dpmsolver++"), order=orders,
+                   prediction_type=PREDICTIONS, final_sigmas_type=("zero", "sigma_min"),
+                   lower_order_final=(True, False), timestep_spacing=SPACINGS)
     yield from dpm(16, order=orders, euler_at_final=(True, False), lower_order_final=(True, False))
     yield from dpm(6, order=orders, levels=LEVELS[1:] + (dict(use_lu_lambdas=True),),
-                   schedule=({}, dict(beta_schedule="scaled_linear")), final_sigmas_type=("zero", "sigma_min"))
+                   schedule=({}, dict(beta_schedule="scaled_linear")),
+                   final_sigmas_type=("zero", "sigma_min"))
     yield from dpm(6, order=orders, bounds=BOUNDS[2:], prediction_type=PREDICTIONS)
     yield from dpm(6, order=orders, schedule=(dict(COSINE, lambda_min_clipped=-5.1),),
                    levels=({}, dict(use_karras_sigmas=True)), timestep_spacing=SPACINGS)
-    yield from dpm(6, prediction_type=("v_prediction",), rescale_betas_zero_snr=(True,), timestep_spacing=("trailing",))
+    yield from dpm(6, prediction_type=("v_prediction",), rescale_betas_zero_snr=(True,),
+                   timestep_spacing=("trailing",))
     yield from dpm(6, steps_offset=(1,), timestep_spacing=("leading",))
 
 
@@ -99,12 +106,14 @@ def unipc_cases():
     unipc = lambda steps, **axes: product("UniPCMultistepScheduler", steps, **axes)
     common = dict(solver_order=(1, 2, 3), prediction_type=PREDICTIONS, timestep_spacing=SPACINGS)
     yield from unipc(6, **common)
-    yield from unipc(6, **common, solver_type=("bh1", "bh2"), predict_x0=(True, False), final_sigmas_type=("sigma_min",),
-                     lower_order_final=(True, False))
-    yield from unipc(6, solver_order=(2, 3), levels=LEVELS[1:], schedule=({}, dict(beta_schedule="scaled_linear")))
+    yield from unipc(6, **common, solver_type=("bh1", "bh2"), predict_x0=(True, False),
+                     final_sigmas_type=("sigma_min",), lower_order_final=(True, False))
+    yield from unipc(6, solver_order=(2, 3), levels=LEVELS[1:],
+                     schedule=({}, dict(beta_schedule="scaled_linear")))
     yield from unipc(6, solver_order=(2, 3), disable_corrector=([0], [1, 2]), bounds=({}, BOUNDS[2]))
     yield from unipc(6, sigma_min=(0.05,), sigma_max=(50.0,), use_karras_sigmas=(True,))
-    yield from unipc(6, prediction_type=("v_prediction",), rescale_betas_zero_snr=(True,), timestep_spacing=("trailing",))
+    yield from unipc(6, prediction_type=("v_prediction",), rescale_betas_zero_snr=(True,),
+                     timestep_spacing=("trailing",))
 
 
 def euler_cases():
@@ -113,9 +122,11 @@ def euler_cases():
                      final_sigmas_type=("zero", "sigma_min"), interpolation_type=("linear", "log_linear"))
     yield from euler(6, prediction_type=("v_prediction",), timestep_type=("continuous",), levels=LEVELS)
     yield from euler(6, sigma_min=(0.05,), sigma_max=(50.0,), levels=LEVELS[1:])
-    yield from euler(6, prediction_type=("v_prediction",), rescale_betas_zero_snr=(True,), timestep_spacing=("trailing",))
+    yield from euler(6, prediction_type=("v_prediction",), rescale_betas_zero_snr=(True,),
+                     timestep_spacing=("trailing",))
     yield from product("EulerAncestralDiscreteScheduler", 6, prediction_type=("epsilon", "v_prediction"),
-                       timestep_spacing=SPACINGS, schedule=({}, dict(steps_offset=1), dict(beta_schedule="scaled_linear")))
+                       timestep_spacing=SPACINGS,
+                       schedule=({}, dict(steps_offset=1), dict(beta_schedule="scaled_linear")))
     yield from product("EulerAncestralDiscreteScheduler", 6, schedule=(COSINE,))
 
 
@@ -140,10 +151,10 @@ def run(case):
     scheduler = getattr(diffusers, case["class"])(**case["config"])
     scheduler.set_timesteps(case["steps"])
     if hasattr(scheduler, "set_begin_index"):
-        scheduler.set_begin_index(0)  # as pipelines do; else it looks for the first time, and may find a double
+        scheduler.set_begin_index(0)  # as pipelines do; else it looks for the first time, and may find two
     module = importlib.import_module(type(scheduler).__module__)
     x = numbers("start", SHAPE) * getattr(scheduler, "init_noise_sigma", 1.0)
-    if case["class"] == "UniPCMultistepScheduler":  # noise prediction cancels: not to compare its roundings, in double
+    if case["class"] == "UniPCMultistepScheduler":  # its noise prediction cancels: in double
         x, scheduler.sigmas = x.double(), scheduler.sigmas.double()
     learned = case["config"].get("variance_type") if case["class"] == "DDPMScheduler" else None
     middle = None
@@ -165,7 +176,8 @@ def run(case):
 def edm_heun_cases():
     churns = ({}, dict(s_churn=2.0), dict(s_churn=40.0, s_tmin=0.05, s_tmax=50.0, s_noise=1.003))
     for churn in churns:
-        for cls, config in (("EDMEulerScheduler", {}), ("EDMEulerScheduler", dict(sigma_schedule="exponential")),
+        for cls, config in (("EDMEulerScheduler", {}),
+                            ("EDMEulerScheduler", dict(sigma_schedule="exponential")),
                             ("DDPMScheduler", dict(clip_sample=False)),
                             ("DDPMScheduler", dict(clip_sample=False, prediction_type="v_prediction"))):
             yield {"class": cls, "steps": 5, "config": config, "options": dict(churn, edm_heun=True)}
@@ -181,7 +193,8 @@ def run_edm_heun(case):
         table = (((1 - scheduler.alphas_cumprod) / scheduler.alphas_cumprod) ** 0.5).numpy()
         ramp = np.linspace(0, 1, n)
         ends = float(table[-1]) ** (1 / 7), float(table[0]) ** (1 / 7)
-        levels = np.append((ends[0] + ramp * (ends[1] - ends[0])) ** 7, 0).astype(np.float32).astype(np.float64)
+        levels = np.append((ends[0] + ramp * (ends[1] - ends[0])) ** 7, 0)
+        levels = levels.astype(np.float32).astype(np.float64)
     times = []
 
     def denoised(x, sigma):
@@ -190,7 +203,8 @@ def run_edm_heun(case):
             c_in = 1 / math.sqrt(sigma**2 + 0.25)
             c_skip, c_out = 0.25 / (sigma**2 + 0.25), sigma * 0.5 / math.sqrt(sigma**2 + 0.25)
         else:
-            t = np.float32(np.interp(math.log(sigma), np.log(table.astype(np.float64)), np.arange(len(table))))
+            logs = np.log(table.astype(np.float64))
+            t = np.float32(np.interp(math.log(sigma), logs, np.arange(len(table))))
             c_in, c_skip, c_out = 1 / math.sqrt(sigma**2 + 1), 1.0, -sigma
             if case["config"].get("prediction_type") == "v_prediction":
                 c_skip, c_out = 1 / (sigma**2 + 1), -sigma / math.sqrt(sigma**2 + 1)
@@ -220,7 +234,8 @@ def run_edm_heun(case):
 def main():
     warnings.filterwarnings("ignore")
     cases, middles, finals, times, kept = [], [], [], [], []
-    for maker in (ddpm_cases, ddim_cases, dpm_solver_cases, unipc_cases, euler_cases, heun_cases, edm_and_flow_cases):
+    for maker in (ddpm_cases, ddim_cases, dpm_solver_cases, unipc_cases, euler_cases, heun_cases,
+                  edm_and_flow_cases):
         cases += [(case, run) for case in maker()]
     cases += [(case, run_edm_heun) for case in edm_heun_cases()]
     for case, runner in cases:
