@@ -4,10 +4,13 @@
 #include <filesystem>
 #include <limits>
 #include <memory>
+#include <tuple>
 
 #include "apps/common/command_line.h"
 #include "apps/common/run_app.h"
+#include "apps/common/sample_inputs.h"
 #include "apps/common/sample_options.h"
+#include "apps/common/trajectory.h"
 #include "engine/image/png.h"
 #include "engine/io/atomic_file.h"
 #include "engine/io/safetensors.h"
@@ -16,6 +19,7 @@
 #include "models/diffusion/sampler.h"
 #include "models/layout.h"
 #include "models/trainer/preview.h"
+#include "models/unet/inputs.h"
 #include "models/unet/weights.h"
 
 namespace imago {
@@ -24,7 +28,7 @@ namespace fs = std::filesystem;
 namespace {
 
 constexpr const char* kProgram = "sample_ddpm";
-constexpr int kDefaultImages = 16, kDefaultDdimSteps = 50;
+constexpr int kDefaultImages = 16;
 
 /// A network with its weights, ready to sample.
 struct LoadedModel {
@@ -48,62 +52,86 @@ LoadedModel load_model(const SampleOptions& o, Device device, DType compute) {
   return m;
 }
 
-std::unique_ptr<Scheduler> make_scheduler(const SampleOptions& o, SchedulerConfig config) {
-  using Kind = SchedulerConfig::Kind;
-  if (o.scheduler != "auto") config.kind = o.scheduler == "ddim" ? Kind::kDdim : Kind::kDdpm;
-  const bool ddim = config.kind == Kind::kDdim;
-  if (o.eta_given && !ddim) bad_input("--eta: is for --scheduler ddim; ddpm has its own noise");
-  const int64_t all = config.noise.num_train_timesteps;
-  const int64_t steps =
-      o.num_inference_steps.value_or(ddim ? std::min<int64_t>(all, kDefaultDdimSteps) : all);
-  if (steps > all)
-    bad_input("--num_inference_steps ", steps, ": the model has ", all, " noise levels, expected no more");
-  return make_scheduler(config, static_cast<int>(steps), o.eta);
+/// The first step that --strength or --start_timestep asks for.
+int first_step(const SampleOptions& o, const SchedulerConfig& config) {
+  if (o.init_image.empty() || !o.mask.empty()) return 0;
+  const int steps = o.sampler.steps(config);
+  if (!o.start_timestep) return std::min(steps - static_cast<int>(steps * o.strength), steps - 1);
+  for (int begin = 0; begin < steps; ++begin)
+    if (o.sampler.plan(config, begin).steps[0].time <= static_cast<float>(*o.start_timestep)) return begin;
+  bad_input("--start_timestep ", *o.start_timestep, ": no step of the sampler is at or below it");
 }
 
-/// Tensor "noise" [N,C,H,W] as [N,H,W,C] on the device.
-Tensor read_initial_noise(const fs::path& path, int64_t channels, Device device) {
-  const SafetensorsFile file(path);
-  const auto& shape = file.entry("noise").shape;
-  if (shape.size() != 4 || shape[1] != channels || shape[0] < 1)
-    bad_input("--initial_noise ", path.string(), ": expected tensor noise of shape [N,", channels, ",H,W]");
-  const Shape nchw{shape[0], shape[1], shape[2], shape[3]};
-  const auto nhwc = nchw_to_nhwc(file.read_as_float32("noise"), nchw);
-  return from_vector(nhwc, {shape[0], shape[2], shape[3], shape[1]}, device);
+SamplingPlan make_plan(const SampleOptions& o, const SchedulerConfig& config) {
+  if (!o.invert.empty()) return o.sampler.inversion(config);
+  return o.sampler.plan(config, first_step(o, config));
+}
+
+/// How many images of which size: [N,H,W,C].
+Shape images_to_sample(const SampleOptions& o, const UNetConfig& unet, const Tensor& noise) {
+  const int64_t channels = unet.in_channels;
+  int64_t n = o.num_images.value_or(o.invert.empty() ? kDefaultImages : 1), height = o.resolution.value_or(0),
+          width = height;
+  if (o.resolution) unet.check_resolution(height, width, "--resolution");
+  if (noise) {
+    const int64_t held = noise.dim(0);
+    if (o.num_images && n != held)
+      bad_input("--num_images ", n, ": ", o.initial_noise, " holds noise for ", held, " images");
+    if (o.resolution && (height != noise.dim(1) || width != noise.dim(2)))
+      bad_input("--resolution ", *o.resolution, ": ", o.initial_noise, " holds noise of ", noise.dim(1),
+                " x ", noise.dim(2));
+    n = held, height = noise.dim(1), width = noise.dim(2);
+    unet.check_resolution(height, width, "--initial_noise " + o.initial_noise);
+  }
+  if (height == 0) {
+    if (!unet.sample_size)
+      bad_input("the model's config.json gives no sample_size: say which size to sample");
+    height = (*unet.sample_size)[0], width = (*unet.sample_size)[1];
+  }
+  return {n, height, width, channels};
+}
+
+/// Labels of N images: --class_label, or one class after the other; none for a model without classes.
+Tensor labels_of(const SampleOptions& o, const UNetConfig& unet, int64_t images, Device device) {
+  if (!unet.takes_class_labels()) {
+    if (o.class_label) bad_input("--class_label: the model knows no classes");
+    if (o.guidance_scale != 1) bad_input("--guidance_scale: the model knows no classes");
+    return {};
+  }
+  if (o.guidance_scale != 1 && !unet.imago_null_class)
+    bad_input("--guidance_scale: the model was not trained with class dropout (no imago_null_class)");
+  if (!o.class_label && !unet.num_class_embeds) bad_input("--class_label: the model needs one");
+  const int classes = unet.num_class_embeds.value_or(1) - (unet.imago_null_class ? 1 : 0);
+  std::vector<int> labels;
+  for (int64_t k = 0; k < images; ++k)
+    labels.push_back(o.class_label ? *o.class_label : static_cast<int>(k % std::max(classes, 1)));
+  return naming_option("--class_label", [&] { return class_labels_tensor(unet, labels, device); });
 }
 
 SampleRequest make_request(const SampleOptions& o, const UNetConfig& unet, Device device, DType compute) {
   SampleRequest r;
-  int64_t n = o.num_images.value_or(kDefaultImages);
-  r.height = r.width = o.resolution.value_or(0);
-  if (o.resolution) unet.check_resolution(r.height, r.width, "--resolution");
-  if (!o.initial_noise.empty()) {
+  if (!o.initial_noise.empty())
     r.initial_noise = read_initial_noise(o.initial_noise, unet.in_channels, device);
-    const int64_t held = r.initial_noise.dim(0);
-    if (o.num_images && n != held)
-      bad_input("--num_images ", n, ": ", o.initial_noise, " holds noise for ", held, " images");
-    n = held;
-    if (o.resolution && (r.height != r.initial_noise.dim(1) || r.width != r.initial_noise.dim(2)))
-      bad_input("--resolution ", *o.resolution, ": ", o.initial_noise, " holds noise of ",
-                r.initial_noise.dim(1), " x ", r.initial_noise.dim(2));
-    r.height = r.initial_noise.dim(1);
-    r.width = r.initial_noise.dim(2);
-    unet.check_resolution(r.height, r.width, "--initial_noise " + o.initial_noise);
-  }
-  for (int64_t k = 0; k < n; ++k) r.ids.push_back(k);
+  const Shape images = images_to_sample(o, unet, r.initial_noise);
+  for (int64_t k = 0; k < images[0]; ++k) r.ids.push_back(o.interpolate ? 0 : k);
   r.seed = o.seed;
+  r.height = images[1], r.width = images[2];
   r.batch_size = o.batch_size;
   r.device = device;
   r.activations = compute;
-  if (unet.takes_class_labels()) {
-    if (!o.class_label && !unet.num_class_embeds) bad_input("--class_label: the model needs one");
-    std::vector<int> labels;
-    for (int64_t k = 0; k < n; ++k)
-      labels.push_back(static_cast<int>(o.class_label ? *o.class_label : k % *unet.num_class_embeds));
-    r.class_labels = class_labels_tensor(unet, labels, device);
-  } else if (o.class_label) {
-    bad_input("--class_label: the model knows no classes");
+  if (o.interpolate)
+    r.initial_noise = interpolated_noise(o.interpolate->first, o.interpolate->second, images, device);
+  if (!o.mask.empty()) {
+    r.inpainting = {read_image_for("--init_image", o.init_image, images, device),
+                    read_mask_for("--mask", o.mask, images, device), o.resample};
+  } else if (!o.init_image.empty()) {
+    r.initial_image = read_image_for("--init_image", o.init_image, images, device);
+  } else if (!o.invert.empty()) {
+    r.initial_image = read_image_for("--invert", o.invert, images, device);
   }
+  r.class_labels = labels_of(o, unet, images[0], device);
+  r.guidance.scale = o.guidance_scale;
+  if (o.guidance_interval) std::tie(r.guidance.low, r.guidance.high) = *o.guidance_interval;
   return r;
 }
 
@@ -115,7 +143,7 @@ void prepare_outputs(const SampleOptions& o) {
     if (!folder.empty()) fs::create_directories(folder, error);
     if (error) failure(folder.string(), ": cannot make the folder: ", error.message());
   };
-  for (const std::string& file : {o.output, o.save_tensors}) {
+  for (const std::string& file : {o.output, o.save_tensors, o.trajectory, o.animation}) {
     if (file.empty()) continue;
     if (fs::is_directory(file)) bad_input(file, ": is a folder, expected the name of a file");
     make(fs::path(file).parent_path());
@@ -131,7 +159,8 @@ void write_outputs(const SampleOptions& o, const Tensor& x) {  // x [N,H,W,C]
              width = static_cast<int>(x.dim(2)), channels = static_cast<int>(x.dim(3));
   if (!o.save_tensors.empty()) {
     const auto nchw = nhwc_to_nchw(to_vector<float>(x), x.shape());
-    const NamedTensor samples{"samples", {nchw.data(), DType::kFloat32, {n, channels, height, width}}};
+    const NamedTensor samples{o.invert.empty() ? "samples" : "noise",
+                              {nchw.data(), DType::kFloat32, {n, channels, height, width}}};
     write_safetensors(o.save_tensors, std::span(&samples, 1));
   }
   if (o.output.empty() && o.output_dir.empty()) return;
@@ -154,22 +183,29 @@ int run(const SampleOptions& o) {
   const Device device = naming_option("--device", [&] { return parse_device(o.device); });
   const DType compute = o.mixed_precision == "bf16" ? DType::kBFloat16 : DType::kFloat32;
   const LoadedModel model = load_model(o, device, compute);
-  const auto scheduler = make_scheduler(o, model.folder.scheduler);
+  const SamplingPlan plan = make_plan(o, model.folder.scheduler);
   SampleRequest request = make_request(o, model.folder.unet, device, compute);
   prepare_outputs(o);
 
-  const int64_t batches = (static_cast<int64_t>(request.ids.size()) + o.batch_size - 1) / o.batch_size;
   Progress::Options look;
   look.label = "sample";
   look.unit = "steps";
-  Progress progress(batches * scheduler->steps(), 0, look);
-  request.progress = [&](int64_t done, int64_t) {
-    progress.update(done, std::numeric_limits<double>::quiet_NaN(), 1);
+  std::optional<Progress> progress;
+  request.progress = [&](int64_t done, int64_t total) {
+    if (!progress) progress.emplace(total, 0, look);
+    progress->update(done, std::numeric_limits<double>::quiet_NaN(), 1);
   };
-  const Tensor x = sample(*model.unet, *scheduler, request);  // [N,H,W,C]
-  progress.finish();
+  Trajectory trajectory(static_cast<int64_t>(request.ids.size()));
+  if (!o.trajectory.empty() || !o.animation.empty())
+    request.watch = [&](int64_t first, const Tensor& x, const NoiseLevel& at) {
+      trajectory.see(first, x, at);
+    };
+  const Tensor x = sample(*model.unet, plan, request);  // [N,H,W,C]
+  progress->finish();
   write_outputs(o, x);
-  for (const std::string& written : {o.output, o.output_dir, o.save_tensors}) {
+  if (!o.trajectory.empty()) write_png(o.trajectory, trajectory.film_strip());
+  if (!o.animation.empty()) write_file(o.animation, trajectory.animation());
+  for (const std::string& written : {o.output, o.output_dir, o.save_tensors, o.trajectory, o.animation}) {
     if (!written.empty()) std::printf("%s: wrote %s\n", kProgram, written.c_str());
   }
   return kExitOk;

@@ -92,12 +92,45 @@ struct AdamWStep {
   float ema_decay;                 // ema = decay * ema + (1 - decay) * p
 };
 
-/// One sampler update, the same for DDPM and DDIM and for every prediction type:
-///   x0 = clamp(x0_x * x + x0_m * m, -clip, clip)
-///   y = y_x * x + y_m * m + y_x0 * x0 + sigma * z,  z ~ N(0,1)
+/// Where the noise of a sampler update gets its standard deviation.
+enum class StepNoise {
+  kFixed,         // sigma
+  kLearned,       // sqrt(v), v the network's output behind its first C channels
+  kLearnedRange,  // exp((f max_log + (1-f) min_log) / 2), f = (v+1)/2 (Nichol & Dhariwal 2021, equation 15)
+};
+
+/// One sampler update, the same for every sampler and prediction type. Of the images x, the network's output
+/// m and up to three earlier entries h_0 (the newest), h_1, h_2:
+///   m = m_u + guidance (m_c - m_u), where there are two outputs an image (Ho & Salimans 2022)
+///   x0 = clamp(x0_x x + x0_m m, -clip, clip), or clamp(.., -limit, limit) / limit with a limit per image
+///   y = y_x x + y_m m + y_x0 x0 + sum_j y_h[j] h_j + sigma z,  z ~ N(0,1)
+///   y = mask (known_signal known + known_noise z) + (1 - mask) y, where an image is known in part
+///   entry = entry_x x + entry_m m + entry_x0 x0
+///   input = input_scale y, what the network sees next
 struct SamplerStep {
+  static constexpr int kHistory = 3;
   float x0_x, x0_m, clip;  // clip <= 0: none
   float y_x, y_m, y_x0, sigma;
+  float y_h[kHistory] = {};
+  float entry_x = 0, entry_m = 0, entry_x0 = 0;
+  float guidance = 1;
+  float input_scale = 1;
+  StepNoise noise = StepNoise::kFixed;
+  float min_log = 0, max_log = 0;  // logarithms of variances
+  float known_signal = 0, known_noise = 0;
+};
+
+/// The tensors of one sampler update; all but x, m and y may be absent. An absent h_j counts as zero. In
+/// place: y may be x, entry may be one of the history.
+struct SamplerTensors {
+  ConstTensorRef x;  // [N,...,C] float32 (float64)
+  ConstTensorRef m;  // [N,...,C], x-type; [2N,...,C]: m_c of all, then m_u of all
+                     // [..,2C]: v lies behind the C channels of m (m_c)
+  ConstTensorRef history[SamplerStep::kHistory]{};  // like x
+  ConstTensorRef limit{};                           // [N] like x
+  ConstTensorRef known{}, mask{};                   // like x; both or none
+  TensorRef y, entry{};                             // like x
+  TensorRef input{};                                // [N,...,C], the type of m; [2N,...,C]: the same twice
 };
 
 /// Bytes on their way to the host, where nobody has to wait for them.
@@ -242,9 +275,8 @@ class Backend {
   /// dprediction = dloss[n] * weight[n] * 2 / M * (prediction - target)
   virtual void mse_loss_backward(ConstTensorRef dloss, ConstTensorRef prediction, ConstTensorRef target,
                                  ConstTensorRef weight, TensorRef dprediction) = 0;
-  /// See SamplerStep; z from key. x, y float32 (float64), m x-type, all [N,...]. In place (y = x).
-  virtual void sampler_step(ConstTensorRef x, ConstTensorRef m, const SamplerStep& step, const RandomKey& key,
-                            TensorRef y) = 0;
+  /// See SamplerStep and SamplerTensors; z from key.
+  virtual void sampler_step(const SamplerTensors& tensors, const SamplerStep& step, const RandomKey& key) = 0;
 
   // ---- Optimizer: over flat buffers of P float32 elements, one pass ----
   /// y [1] = sqrt(sum x^2), summed in float64

@@ -139,6 +139,9 @@ void JsonFields::read(const char* key, std::vector<std::string>& value) {
 void JsonFields::read(const char* key, std::optional<int>& value) {
   read_optional(key, value);
 }
+void JsonFields::read(const char* key, std::optional<double>& value) {
+  read_optional(key, value);
+}
 void JsonFields::read(const char* key, std::optional<std::string>& value) {
   read_optional(key, value);
 }

@@ -24,6 +24,7 @@ class JsonFields {
   void read(const char* key, double& value);
   void read(const char* key, std::string& value);
   void read(const char* key, std::optional<int>& value);          // null: absent
+  void read(const char* key, std::optional<double>& value);       // null: absent
   void read(const char* key, std::optional<std::string>& value);  // null: absent
   void read(const char* key, std::vector<int>& value);
   void read(const char* key, std::vector<std::string>& value);

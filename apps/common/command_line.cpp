@@ -90,6 +90,16 @@ struct CommandLine::Impl {
         ->capture_default_str();
   }
 
+  template <class T, class Check>
+  void pair(const std::string& name, std::optional<std::pair<T, T>>& values, const Check& check,
+            const std::string& type, const std::string& help) {
+    const auto take = [&values](const std::vector<T>& both) { values = {both[0], both[1]}; };
+    finish(app.add_option_function<std::vector<T>>(name, take, help))
+        ->expected(2)
+        ->check(check)
+        ->type_name(type);
+  }
+
   std::string unknown(const std::string& argument) const {
     if (argument.rfind("--", 0) != 0)
       return "unexpected argument \"" + argument + "\"; options begin with --";
@@ -171,6 +181,28 @@ void CommandLine::choice(const std::string& name, std::string& value,
       ->check(expecting(expected, accepts))
       ->type_name(type)
       ->default_str(value);
+}
+
+void CommandLine::numbers(const std::string& name, std::optional<std::pair<double, double>>& values,
+                          const NumberRange& range, const std::string& help) {
+  const auto accepts = [range](const std::string& given) {
+    double x;
+    return parse_number(given, x) && range.contains(x);
+  };
+  impl_->pair(name, values, expecting(range.to_string(), accepts), "X", help);
+}
+
+void CommandLine::seeds(const std::string& name, std::optional<std::pair<uint64_t, uint64_t>>& values,
+                        const std::string& help) {
+  const auto accepts = [](const std::string& given) {
+    uint64_t n;
+    return parse_number(given, n);
+  };
+  impl_->pair(name, values, expecting("a whole number from 0 to 2^64 - 1", accepts), "N", help);
+}
+
+void CommandLine::value_of(const std::string& name, const std::string& help) {
+  impl_->finish(impl_->app.add_option(name, help))->expected(1)->type_name("VALUE");
 }
 
 void CommandLine::flag(const std::string& name, bool& value, const std::string& help) {

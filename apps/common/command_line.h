@@ -58,6 +58,13 @@ class CommandLine {
   void number(const std::string& name, double& value, const NumberRange& range, const std::string& help);
   void choice(const std::string& name, std::string& value, std::initializer_list<const char*> choices,
               const std::string& help);
+  /// Two values behind one name.
+  void numbers(const std::string& name, std::optional<std::pair<double, double>>& values,
+               const NumberRange& range, const std::string& help);
+  void seeds(const std::string& name, std::optional<std::pair<uint64_t, uint64_t>>& values,
+             const std::string& help);
+  /// A text that is looked at with values() alone.
+  void value_of(const std::string& name, const std::string& help);
   void flag(const std::string& name, bool& value, const std::string& help);
   /// Known, but not taken: bad input "--NAME: REASON" where it is given. `has_value`: it is followed by a
   /// value.

@@ -4,20 +4,28 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <utility>
+
+#include "apps/common/sampler_flags.h"
 
 namespace imago {
 
 struct SampleOptions {
   std::string model;
   bool raw_weights = false;
-  std::optional<int> num_images, num_inference_steps, resolution, class_label;
-  std::string scheduler = "auto";  // auto: what the model folder says
-  double eta = 0;
-  bool eta_given = false;
+  std::optional<int> num_images, resolution, class_label, start_timestep;
+  SamplerFlags sampler;
   uint64_t seed = 0;
+  double guidance_scale = 1;
+  std::optional<std::pair<double, double>> guidance_interval;
+  std::optional<std::pair<uint64_t, uint64_t>> interpolate;  // seeds
+  std::string initial_noise, init_image, mask, invert;       // files
+  double strength = 0.8;
+  bool strength_given = false;
+  int resample = 10;
   int batch_size = 16;
   std::string device = "auto", mixed_precision = "no";
-  std::string output, output_dir, initial_noise, save_tensors;
+  std::string output, output_dir, save_tensors, trajectory, animation;
   int columns = 0;
 };
 

@@ -168,9 +168,8 @@ class WatchedBackend : public Backend {
     simple("mse_loss_backward", prediction,
            [&](Backend& b) { b.mse_loss_backward(dloss, prediction, target, weight, dprediction); });
   }
-  void sampler_step(ConstTensorRef x, ConstTensorRef m, const SamplerStep& step, const RandomKey& key,
-                    TensorRef y) override {
-    simple("sampler_step", x, [&](Backend& b) { b.sampler_step(x, m, step, key, y); });
+  void sampler_step(const SamplerTensors& t, const SamplerStep& step, const RandomKey& key) override {
+    simple("sampler_step", t.x, [&](Backend& b) { b.sampler_step(t, step, key); });
   }
 
   void norm(ConstTensorRef x, TensorRef y, Workspace& ws) override {

@@ -33,6 +33,22 @@ std::string plain_message(const json::exception& e) {
   bad_input(name, ":", line, ":", before.size() - (start + 1) + 1, ": not valid JSON: ", message);
 }
 
+// Python writes infinities as Infinity and -Infinity, which are no JSON. They are read as null; spaces keep
+// everything else where it was.
+std::string without_infinities(std::string_view text) {
+  constexpr std::string_view kInfinity = "Infinity", kNull = "null    ";
+  std::string plain(text);
+  bool quoted = false;
+  for (size_t i = 0; i < plain.size(); ++i) {
+    if (plain[i] == '"') quoted = !quoted;
+    if (quoted && plain[i] == '\\') ++i;
+    if (quoted || plain.compare(i, kInfinity.size(), kInfinity) != 0) continue;
+    plain.replace(i, kNull.size(), kNull);
+    if (i > 0 && plain[i - 1] == '-') plain[i - 1] = ' ';
+  }
+  return plain;
+}
+
 // Called by the parser at every key; throws at the second one of a kind in an object.
 class KeyWatch {
  public:
@@ -52,7 +68,8 @@ class KeyWatch {
 
 }  // namespace
 
-json parse_json(std::string_view text, const std::string& name, bool unique_keys) {
+json parse_json(std::string_view written, const std::string& name, bool unique_keys) {
+  const std::string text = without_infinities(written);
   try {
     if (!unique_keys) return json::parse(text);
     KeyWatch watch(name);

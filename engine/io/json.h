@@ -10,6 +10,7 @@ namespace imago {
 
 /// Parses text that came from `name`. Anything else than one JSON value is bad input:
 /// "NAME:3:14: not valid JSON: ..." with line and column counted from 1.
+/// Infinity and -Infinity, which Python writes and JSON does not know, are read as null.
 /// unique_keys: an object that has a key twice is bad input too (JSON itself lets the last one win).
 nlohmann::json parse_json(std::string_view text, const std::string& name, bool unique_keys = false);
 

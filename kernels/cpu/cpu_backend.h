@@ -79,8 +79,7 @@ class CpuBackend final : public Backend {
                 TensorRef loss) override;
   void mse_loss_backward(ConstTensorRef dloss, ConstTensorRef prediction, ConstTensorRef target,
                          ConstTensorRef weight, TensorRef dprediction) override;
-  void sampler_step(ConstTensorRef x, ConstTensorRef m, const SamplerStep& step, const RandomKey& key,
-                    TensorRef y) override;
+  void sampler_step(const SamplerTensors& tensors, const SamplerStep& step, const RandomKey& key) override;
 
   void norm(ConstTensorRef x, TensorRef y, Workspace& workspace) override;
   void adamw(ConstTensorRef g, ConstTensorRef grad_norm, ConstTensorRef step, TensorRef p, TensorRef m,

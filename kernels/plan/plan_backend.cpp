@@ -174,10 +174,18 @@ class PlanBackend : public Backend {
     count("mse_loss_backward", 2 * prediction.numel(), once(dloss), once(prediction), once(target),
           once(weight), once(dprediction));
   }
-  void sampler_step(ConstTensorRef x, ConstTensorRef m, const SamplerStep& step, const RandomKey&,
-                    TensorRef y) override {
-    const int64_t each = 8 + (step.clip > 0 ? 2 : 0) + (step.sigma != 0 ? kNormal + 2 : 0);
-    count("sampler_step", each * y.numel(), once(x), once(m), once(y));
+  void sampler_step(const SamplerTensors& t, const SamplerStep& step, const RandomKey&) override {
+    const bool noisy = step.noise != StepNoise::kFixed || step.sigma != 0;
+    int64_t each = 8 + (step.clip > 0 ? 2 : 0) + (noisy ? kNormal + 2 : 0);
+    for (const ConstTensorRef& h : t.history) each += h ? 2 : 0;
+    if (t.m.shape[0] != t.x.shape[0]) each += 3;
+    if (t.limit) each += 3;
+    if (t.known) each += 6;
+    if (t.entry) each += 5;
+    if (t.input) each += 1;
+    count("sampler_step", each * t.y.numel(), once(t.x), once(t.m), once(t.history[0]), once(t.history[1]),
+          once(t.history[2]), once(t.limit), once(t.known), once(t.mask), once(t.y), once(t.entry),
+          once(t.input));
   }
 
   void norm(ConstTensorRef x, TensorRef y, Workspace&) override {

@@ -1,5 +1,6 @@
 // The arithmetic of diffusion itself: noise, the forward process, the loss and the sampler's update.
 #include <algorithm>
+#include <cmath>
 
 #include "kernels/philox.h"
 #include "kernels/reference/reference_backend.h"
@@ -45,15 +46,68 @@ void q_sample_images(const X* x0, ConstTensorRef coefficients, const RandomKey& 
   });
 }
 
+/// The network's output as an update sees it: guided, and the variance behind it. i counts through x.
 template <class T>
-void sampler_update(const VectorOf<T>* x, const T* m, const SamplerStep& s, const RandomKey& key,
-                    const Shape& shape, VectorOf<T>* y) {
-  const double clip = s.clip;
-  for_each_with_noise(key, shape, [&](int64_t, int64_t i, double z) {
-    double x0 = static_cast<double>(s.x0_x) * x[i] + static_cast<double>(s.x0_m) * m[i];
-    if (clip > 0) x0 = std::clamp(x0, -clip, clip);
-    y[i] = static_cast<VectorOf<T>>(static_cast<double>(s.y_x) * x[i] + static_cast<double>(s.y_m) * m[i] +
-                                    s.y_x0 * x0 + s.sigma * z);
+struct NetworkOutput {
+  const T* m;
+  int64_t channels, stride;  // of x and of m
+  int64_t unconditional;     // elements from m_c to m_u; 0: there is only one output
+  double guidance;
+
+  NetworkOutput(const SamplerTensors& t, double guidance)
+      : m(t.m.as<T>()),
+        channels(t.x.shape[-1]),
+        stride(t.m.shape[-1]),
+        unconditional(t.m.shape[0] == t.x.shape[0] ? 0 : t.m.numel() / 2),
+        guidance(guidance) {}
+  int64_t at(int64_t i) const { return i / channels * stride + i % channels; }
+  double output(int64_t i) const {
+    const double conditional = m[at(i)];
+    if (unconditional == 0) return conditional;
+    const double u = m[at(i) + unconditional];
+    return u + guidance * (conditional - u);
+  }
+  double variance(int64_t i) const { return m[at(i) + channels]; }
+};
+
+/// The standard deviation of an update's noise.
+template <class T>
+double deviation(const SamplerStep& s, const NetworkOutput<T>& network, int64_t i) {
+  switch (s.noise) {
+    case StepNoise::kFixed: return s.sigma;
+    case StepNoise::kLearned: return std::sqrt(network.variance(i));
+    case StepNoise::kLearnedRange: break;
+  }
+  const double f = (network.variance(i) + 1) / 2;
+  return std::exp((f * s.max_log + (1 - f) * s.min_log) / 2);
+}
+
+template <class T>
+void sampler_update(const SamplerTensors& t, const SamplerStep& s, const RandomKey& key) {
+  using V = VectorOf<T>;
+  const NetworkOutput<T> network(t, s.guidance);
+  for_each_with_noise(key, t.x.shape, [&](int64_t n, int64_t i, double z) {
+    const double x = t.x.as<V>()[i], m = network.output(i);
+    double x0 = static_cast<double>(s.x0_x) * x + static_cast<double>(s.x0_m) * m;
+    if (s.clip > 0) x0 = std::clamp(x0, -static_cast<double>(s.clip), static_cast<double>(s.clip));
+    if (t.limit) {
+      const double limit = t.limit.as<V>()[n];
+      x0 = std::clamp(x0, -limit, limit) / limit;
+    }
+    double y = static_cast<double>(s.y_x) * x + static_cast<double>(s.y_m) * m + s.y_x0 * x0;
+    for (int j = 0; j < SamplerStep::kHistory; ++j)
+      if (t.history[j]) y += static_cast<double>(s.y_h[j]) * t.history[j].as<V>()[i];
+    y += deviation(s, network, i) * z;
+    if (t.known) {
+      const double known = s.known_signal * static_cast<double>(t.known.as<V>()[i]) + s.known_noise * z;
+      const double mask = t.mask.as<V>()[i];
+      y = mask * known + (1 - mask) * y;
+    }
+    if (t.entry) t.entry.as<V>()[i] = static_cast<V>(s.entry_x * x + s.entry_m * m + s.entry_x0 * x0);
+    t.y.as<V>()[i] = static_cast<V>(y);
+    if (!t.input) return;
+    const T input = static_cast<T>(static_cast<V>(s.input_scale * static_cast<double>(t.y.as<V>()[i])));
+    for (int64_t at = i; at < t.input.numel(); at += t.x.numel()) t.input.as<T>()[at] = input;
   });
 }
 
@@ -110,12 +164,9 @@ void ReferenceBackend::mse_loss_backward(ConstTensorRef dloss, ConstTensorRef pr
   });
 }
 
-void ReferenceBackend::sampler_step(ConstTensorRef x, ConstTensorRef m, const SamplerStep& step,
-                                    const RandomKey& key, TensorRef y) {
-  dispatch("sampler_step", m.dtype, [&]<class T>() {
-    using V = VectorOf<T>;
-    sampler_update(x.as<V>(), m.as<T>(), step, key, x.shape, y.as<V>());
-  });
+void ReferenceBackend::sampler_step(const SamplerTensors& tensors, const SamplerStep& step,
+                                    const RandomKey& key) {
+  dispatch("sampler_step", tensors.m.dtype, [&]<class T>() { sampler_update<T>(tensors, step, key); });
 }
 
 }  // namespace imago

@@ -47,6 +47,7 @@ std::vector<float> make_betas(const NoiseScheduleConfig& c) {
   const auto start = static_cast<float>(c.beta_start), end = static_cast<float>(c.beta_end);
   if (c.beta_schedule == "linear") return linspace(start, end, steps);
   if (c.beta_schedule == "squaredcos_cap_v2") return betas_of(steps, cosine);
+  if (c.beta_schedule == "exp") return betas_of(steps, [](double u) { return std::exp(-12 * u); });
   if (c.beta_schedule == "laplace") return betas_of(steps, laplace);
   std::vector<float> betas;
   if (c.beta_schedule == "scaled_linear") {
@@ -62,8 +63,9 @@ std::vector<float> make_betas(const NoiseScheduleConfig& c) {
       beta = scaled + start;
     }
   } else {
-    bad_input("beta_schedule: \"", c.beta_schedule,
-              "\" is not supported (supported: linear, scaled_linear, squaredcos_cap_v2, sigmoid, laplace)");
+    bad_input(
+        "beta_schedule: \"", c.beta_schedule,
+        "\" is not supported (supported: linear, scaled_linear, squaredcos_cap_v2, sigmoid, laplace, exp)");
   }
   return betas;
 }

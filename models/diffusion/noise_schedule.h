@@ -11,7 +11,8 @@ namespace imago {
 struct NoiseScheduleConfig {
   int num_train_timesteps = 1000;
   double beta_start = 1e-4, beta_end = 0.02;
-  std::string beta_schedule = "linear";  // linear | scaled_linear | squaredcos_cap_v2 | sigmoid | laplace
+  std::string beta_schedule =
+      "linear";  // linear | scaled_linear | squaredcos_cap_v2 | sigmoid | laplace | exp
   std::optional<std::vector<double>> trained_betas;  // instead of all of the above but the number of steps
   bool rescale_betas_zero_snr = false;  // Lin 2023, algorithm 1: no signal is left at the last step
   bool operator==(const NoiseScheduleConfig&) const = default;

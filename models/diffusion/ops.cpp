@@ -7,10 +7,11 @@ void q_sample(const Tensor& x0, const Tensor& coefficients, const RandomKey& key
   backend_of(x0).q_sample(x0, coefficients, key, xt, target);
 }
 
-Tensor sampler_step(const Tensor& x, const Tensor& m, const SamplerStep& step, const RandomKey& key) {
-  const Tensor y = empty_like(x);  // [N,H,W,C]
-  backend_of(x).sampler_step(x, m, step, key, y);
-  return y;
+void sampler_step(const Tensor& x, const SamplerTensors& tensors, const SamplerStep& step,
+                  const RandomKey& key) {
+  SamplerTensors t = tensors;
+  t.x = t.y = x;
+  backend_of(x).sampler_step(t, step, key);
 }
 
 }  // namespace imago

@@ -12,9 +12,10 @@ namespace imago {
 void q_sample(const Tensor& x0, const Tensor& coefficients, const RandomKey& key, const Tensor& xt,
               const Tensor& target);
 
-/// One step of a sampler: x_0 = clamp(x0_x x + x0_m m), y = y_x x + y_m m + y_x0 x_0 + sigma z, z ~ N(0,1) a
-/// function of `key`. x [N,H,W,C] float32 (float64), m [N,H,W,C], the network's output; result [N,H,W,C] as
-/// x. See Backend::sampler_step.
-Tensor sampler_step(const Tensor& x, const Tensor& m, const SamplerStep& step, const RandomKey& key);
+/// One update of a sampler, in place: x [N,H,W,C] float32 (float64) becomes y. `tensors` has the network's
+/// output m and whatever else the update reads and writes, all on x's device; its x and y are not looked at.
+/// See SamplerStep and SamplerTensors.
+void sampler_step(const Tensor& x, const SamplerTensors& tensors, const SamplerStep& step,
+                  const RandomKey& key);
 
 }  // namespace imago

@@ -97,11 +97,10 @@ void write_pipeline_folder(const fs::path& folder, const UNetConfig& unet, const
   write_json(staged.path() / "scheduler_config.json", to_json(scheduler));
   staged.commit();
   const bool ddim = scheduler.kind == SchedulerConfig::Kind::kDdim;
-  write_json(folder / "model_index.json",
-             {{"_class_name", ddim ? "DDIMPipeline" : "DDPMPipeline"},
-              {"_diffusers_version", kDiffusersVersion},
-              {"scheduler", {"diffusers", ddim ? "DDIMScheduler" : "DDPMScheduler"}},
-              {"unet", {"diffusers", "UNet2DModel"}}});
+  write_json(folder / "model_index.json", {{"_class_name", ddim ? "DDIMPipeline" : "DDPMPipeline"},
+                                           {"_diffusers_version", kDiffusersVersion},
+                                           {"scheduler", {"diffusers", name_of(scheduler.kind)}},
+                                           {"unet", {"diffusers", "UNet2DModel"}}});
 }
 
 UNetConfig read_unet_config_anywhere(const fs::path& path, std::vector<std::string>& warnings) {

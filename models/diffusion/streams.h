@@ -13,6 +13,8 @@ enum class DiffusionPurpose : uint8_t {
   kNoise = 5,        // the noise of training; the id is the global sample number
   kSampleStart = 7,  // x_T of a sampled image; the id is the image's number
   kSampleNoise = 8,  // the noise of a sampler; the index is the step, the id the image's number
+  kKnownNoise = 9,   // the noise on an image that is given; the index is the step, the id the image's number
+  kResample = 10,    // back up in noise; the index is the step, the id the image's number
 };
 
 /// Every purpose there is, by its number.
@@ -20,8 +22,9 @@ inline constexpr std::array kAllPurposes = [] {
   using enum Purpose;
   using enum DiffusionPurpose;
   const auto number = [](auto purpose) { return static_cast<uint8_t>(purpose); };
-  return std::array{number(kInit),      number(kShuffle), number(kAugment),     number(kDropout),
-                    number(kTimesteps), number(kNoise),   number(kSampleStart), number(kSampleNoise)};
+  return std::array{number(kInit),       number(kShuffle), number(kAugment),     number(kDropout),
+                    number(kTimesteps),  number(kNoise),   number(kSampleStart), number(kSampleNoise),
+                    number(kKnownNoise), number(kResample)};
 }();
 static_assert(
     [] {

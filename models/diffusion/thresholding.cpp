@@ -3,8 +3,6 @@
 #include <algorithm>
 #include <cmath>
 
-#include "engine/ops/elementwise.h"
-
 namespace imago {
 namespace {
 
@@ -19,26 +17,27 @@ double quantile(std::vector<double> values, double q) {
 
 }  // namespace
 
-Tensor thresholded_step(const Tensor& x, const Tensor& m, const Tensor& z, const SamplerStep& s, double ratio,
-                        double max) {
+Tensor threshold_limits(const Tensor& x, const Tensor& m, const SamplerStep& s,
+                        const DynamicThresholding& thresholding) {
   const std::vector<double> xs = to_doubles(x), ms = to_doubles(m);
-  const std::vector<double> zs = z ? to_doubles(z) : std::vector<double>(xs.size());
-  const size_t images = static_cast<size_t>(x.dim(0)), size = xs.size() / images;
-  std::vector<double> ys(xs.size());
+  const auto images = static_cast<size_t>(x.dim(0)), size = xs.size() / images;
+  const auto channels = static_cast<size_t>(x.dim(-1)), stride = static_cast<size_t>(m.dim(-1));
+  const size_t unconditional = m.dim(0) == x.dim(0) ? 0 : ms.size() / 2;
+  std::vector<double> limits;
   for (size_t n = 0; n < images; ++n) {
-    std::vector<double> x0(size), magnitude(size);
+    std::vector<double> magnitude(size);
     for (size_t i = 0; i < size; ++i) {
-      x0[i] = s.x0_x * xs[n * size + i] + s.x0_m * ms[n * size + i];
-      magnitude[i] = std::abs(x0[i]);
+      const size_t at = n * size + i, of_m = at / channels * stride + at % channels;
+      double output = ms[of_m];
+      if (unconditional != 0) {
+        const double u = ms[of_m + unconditional];
+        output = u + s.guidance * (output - u);
+      }
+      magnitude[i] = std::abs(s.x0_x * xs[at] + s.x0_m * output);
     }
-    const double limit = std::clamp(quantile(std::move(magnitude), ratio), 1.0, max);
-    for (size_t i = 0; i < size; ++i) {
-      const size_t at = n * size + i;
-      const double clamped = std::clamp(x0[i], -limit, limit) / limit;
-      ys[at] = s.y_x * xs[at] + s.y_m * ms[at] + s.y_x0 * clamped + s.sigma * zs[at];
-    }
+    limits.push_back(std::clamp(quantile(std::move(magnitude), thresholding.ratio), 1.0, thresholding.max));
   }
-  return from_doubles(ys, x.shape(), x.dtype(), x.device());  // [N,H,W,C]
+  return from_doubles(limits, {x.dim(0)}, x.dtype(), x.device());  // [N]
 }
 
 }  // namespace imago

@@ -2,13 +2,14 @@
 #pragma once
 
 #include "engine/tensor/tensor.h"
+#include "models/diffusion/sampling_plan.h"
 
 namespace imago {
 
-/// Backend::sampler_step with another clamp: s = the `ratio` quantile of an image's |x_0|, brought into [1,
-/// max]; x_0 is clamped to +-s and divided by s. x, z [N,H,W,C] float32 or float64, m [N,H,W,C]; z may be
-/// undefined where sigma is 0. On the host, in double: it sorts.
-Tensor thresholded_step(const Tensor& x, const Tensor& m, const Tensor& z, const SamplerStep& step,
-                        double ratio, double max);
+/// The limit of each image: the quantile of its |x_0|, x_0 = x0_x x + x0_m m, brought into [1, max]. x
+/// [N,H,W,C] float32 or float64, m [N | 2N,H,W,C | 2C] as sampler_step wants it; result [N] as x. On the
+/// host, in double: it sorts.
+Tensor threshold_limits(const Tensor& x, const Tensor& m, const SamplerStep& step,
+                        const DynamicThresholding& thresholding);
 
 }  // namespace imago

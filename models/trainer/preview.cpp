@@ -10,8 +10,10 @@ namespace imago {
 
 Image sample_preview(Trainer& trainer, const PreviewOptions& options) {
   const TrainConfig& c = trainer.config();
-  SchedulerConfig scheduler = c.scheduler;
-  scheduler.kind = options.ddim ? SchedulerConfig::Kind::kDdim : SchedulerConfig::Kind::kDdpm;
+  using enum SchedulerConfig::Kind;
+  SchedulerConfig scheduler = c.scheduler;  // EDM and flow matching have their own samplers
+  if (scheduler.kind == kDdpm || scheduler.kind == kDdim)
+    scheduler = as_kind(scheduler, options.ddim ? kDdim : kDdpm);
   SampleRequest request;
   for (int k = 0; k < options.images; ++k) request.ids.push_back(k);
   request.seed = c.seed;
@@ -29,7 +31,7 @@ Image sample_preview(Trainer& trainer, const PreviewOptions& options) {
   }
   const FlatParameters::Swap swap(trainer.parameters(), trainer.result());
   const Tensor x =
-      sample(trainer.model(), *make_scheduler(scheduler, options.inference_steps), request);  // [N,H,W,C]
+      sample(trainer.model(), make_plan(scheduler, options.inference_steps), request);  // [N,H,W,C]
   const int columns = options.columns > 0 ? options.columns : grid_columns(options.images);
   return tile_images(to_pixels(x), options.images, static_cast<int>(c.height), static_cast<int>(c.width),
                      c.unet.in_channels, columns);

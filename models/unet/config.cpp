@@ -158,6 +158,10 @@ struct Checker {
          "time_embedding_type \"learned\" needs it: the rows of the table");
     if (c.num_train_timesteps) at_least("num_train_timesteps", *c.num_train_timesteps, 1);
     if (c.num_class_embeds) at_least("num_class_embeds", *c.num_class_embeds, 1);
+    if (!c.imago_null_class) return;
+    const int rows = c.class_embed_type ? 0 : c.num_class_embeds.value_or(0);
+    need(*c.imago_null_class >= 0 && *c.imago_null_class < rows, "imago_null_class", "expected one of the ",
+         rows, " rows of the class table (num_class_embeds), not ", *c.imago_null_class);
   }
 
   void numbers() const {
@@ -213,6 +217,7 @@ UNetConfig parse_unet_config(const json& object, const std::string& file,
   UNetConfig c;
   read_sample_size(fields, c.sample_size);
   for_each_key(c, [&](const char* key, auto& value) { fields.read(key, value); });
+  fields.read("imago_null_class", c.imago_null_class);
   normalise(c);
   for (std::string& warning : fields.unknown_keys()) warnings.push_back(std::move(warning));
   c.validate(file);
@@ -233,6 +238,7 @@ json to_json(const UNetConfig& config) {
       put(key, value);
   };
   for_each_key(config, put_any);
+  if (config.imago_null_class) put("imago_null_class", *config.imago_null_class);
   if (!config.sample_size)
     out["sample_size"] = nullptr;
   else if ((*config.sample_size)[0] == (*config.sample_size)[1])

@@ -40,6 +40,9 @@ struct UNetConfig {
   std::optional<std::string> class_embed_type;
   std::optional<int> num_class_embeds;
   std::optional<int> num_train_timesteps;  // rows of the learned time embedding
+  /// The row of the class table that stands for "no class", where the model was trained with class dropout; a
+  /// key that diffusers does not know.
+  std::optional<int> imago_null_class;
 
   int levels() const { return static_cast<int>(block_out_channels.size()); }
   int time_width() const;  // E, the width of the time embedding

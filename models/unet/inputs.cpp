@@ -1,6 +1,18 @@
 #include "models/unet/inputs.h"
 
+#include <cmath>
+
 namespace imago {
+namespace {
+
+// A learned time embedding is a table, whose rows are whole times.
+void check_row(const UNetConfig& config, float time) {
+  if (time != std::floor(time)) bad_input("timestep ", time, ": the model knows whole times only");
+  if (time < 0 || time >= static_cast<float>(*config.num_train_timesteps))
+    bad_input("timestep ", time, ": the model knows times 0 to ", *config.num_train_timesteps - 1);
+}
+
+}  // namespace
 
 DType timestep_type(const UNetConfig& config) {
   return config.time_embedding_type == "learned" ? DType::kInt32 : DType::kFloat32;
@@ -10,21 +22,19 @@ DType class_label_type(const UNetConfig& config) {
   return config.class_embed_type ? DType::kFloat32 : DType::kInt32;
 }
 
-void upload_timesteps(const UNetConfig& config, const std::vector<int>& timesteps, const Tensor& t) {
-  check(t.numel() == static_cast<int64_t>(timesteps.size()), "upload_timesteps: ", timesteps.size(),
-        " timesteps for ", t.numel());
+Tensor timesteps_tensor(const UNetConfig& config, const std::vector<int>& timesteps, Device device) {
+  const Shape shape{static_cast<int64_t>(timesteps.size())};
   if (timestep_type(config) == DType::kFloat32)
-    return upload(std::vector<float>(timesteps.begin(), timesteps.end()).data(), t);
-  for (int time : timesteps)
-    if (time < 0 || time >= *config.num_train_timesteps)
-      bad_input("timestep ", time, ": the model knows times 0 to ", *config.num_train_timesteps - 1);
-  upload(std::vector<int32_t>(timesteps.begin(), timesteps.end()).data(), t);
+    return from_vector(std::vector<float>(timesteps.begin(), timesteps.end()), shape, device);
+  for (const int time : timesteps) check_row(config, static_cast<float>(time));
+  return from_vector(std::vector<int32_t>(timesteps.begin(), timesteps.end()), shape, device);
 }
 
-Tensor timesteps_tensor(const UNetConfig& config, const std::vector<int>& timesteps, Device device) {
-  Tensor t = empty({static_cast<int64_t>(timesteps.size())}, timestep_type(config), device);  // [N]
-  upload_timesteps(config, timesteps, t);
-  return t;
+void upload_time(const UNetConfig& config, float time, const Tensor& t) {
+  const auto count = static_cast<size_t>(t.numel());
+  if (timestep_type(config) == DType::kFloat32) return upload(std::vector<float>(count, time).data(), t);
+  check_row(config, time);
+  upload(std::vector<int32_t>(count, static_cast<int32_t>(time)).data(), t);
 }
 
 Tensor class_labels_tensor(const UNetConfig& config, const std::vector<int>& labels, Device device) {

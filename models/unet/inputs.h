@@ -16,8 +16,9 @@ DType class_label_type(const UNetConfig& config);
 /// [N] timesteps on a device, in the type that the model's time embedding wants. Bad input where a learned
 /// embedding has no row for one.
 Tensor timesteps_tensor(const UNetConfig& config, const std::vector<int>& timesteps, Device device);
-/// The same into a tensor of that type that is already there.
-void upload_timesteps(const UNetConfig& config, const std::vector<int>& timesteps, const Tensor& t);
+/// One time for all, which may lie between whole ones, into a tensor of that type that is already there. Bad
+/// input, too, where a learned embedding is given no whole number.
+void upload_time(const UNetConfig& config, float time, const Tensor& t);
 
 /// [N] class labels likewise. Bad input where the model has no such class.
 Tensor class_labels_tensor(const UNetConfig& config, const std::vector<int>& labels, Device device);

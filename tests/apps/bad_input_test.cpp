@@ -217,7 +217,7 @@ TEST_F(BadInputTest, Sampling) {
     refuse({name, "0"}, {std::string(name) + ": expected a whole number >= 1"});
   refuse({"--num_inference_steps", "1001"}, {"--num_inference_steps 1001", "1000"});
   refuse({"--resolution", "9"}, {"--resolution", "9"});
-  refuse({"--scheduler", "euler"}, {"--scheduler", "ddim", "euler"});
+  refuse({"--scheduler", "pndm"}, {"--scheduler", "ddim", "pndm"});
   refuse({"--scheduler", "ddpm", "--eta", "1"}, {"--eta"});
   refuse({"--scheduler", "ddim", "--eta", "-1"}, {"--eta"});
   refuse({"--class_label", "1"}, {"--class_label", "no classes"});

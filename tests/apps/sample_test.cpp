@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "engine/image/decode.h"
+#include "engine/image/png.h"
 #include "engine/io/safetensors.h"
 #include "engine/tensor/tensor.h"
 #include "models/diffusion/pipeline_folder.h"
@@ -74,6 +75,90 @@ TEST_F(SampleTest, AImageIsTheSameBitsForEveryBatchSize) {
     for (const char* size : {"1", "2", "3", "4", "64"})
       EXPECT_TRUE(with_batch(size) == whole) << how[1] << ", batch of " << size;
   }
+}
+
+TEST_F(SampleTest, EverySamplerDrawsWithoutAStumble) {
+  std::vector<std::vector<float>> all;
+  for (const char* name :
+       {"ddpm", "ddim", "dpmsolver++", "unipc", "euler", "euler_ancestral", "heun", "edm_heun"}) {
+    all.push_back(sampled({"--scheduler", name}));
+    for (const float x : all.back()) ASSERT_TRUE(std::isfinite(x)) << name;
+    for (size_t i = 0; i + 1 < all.size(); ++i) EXPECT_FALSE(all[i] == all.back()) << name;
+  }
+  EXPECT_FALSE(sampled({"--scheduler", "euler", "--use_karras_sigmas", "true"}) ==
+               sampled({"--scheduler", "euler", "--use_karras_sigmas", "false"}));
+}
+
+/// sample_ddpm with these options is refused in one line that has all the parts.
+void expect_refused(const fs::path& model, const Arguments& more, const std::vector<std::string>& parts) {
+  Arguments a = {"--model", model.string(), "--num_inference_steps", "3"};
+  a.insert(a.end(), more.begin(), more.end());
+  const Finished f = run_program("sample_ddpm", a);
+  EXPECT_EQ(f.code, 2) << f.err;
+  EXPECT_EQ(std::count(f.err.begin(), f.err.end(), '\n'), 1) << f.err;
+  for (const std::string& part : parts)
+    EXPECT_NE(f.err.find(part), std::string::npos) << part << ": " << f.err;
+}
+
+TEST_F(SampleTest, RefusesOptionsThatTheSamplerDoesNotHave) {
+  expect_refused(model(), {"--scheduler", "ddim", "--solver_order", "3"}, {"--solver_order", "ddim"});
+  expect_refused(model(), {"--scheduler", "euler", "--clip_sample", "true"}, {"--clip_sample", "euler"});
+  expect_refused(model(), {"--scheduler", "heun", "--s_churn", "2"}, {"--s_churn", "edm_heun", "heun"});
+  expect_refused(model(), {"--scheduler", "unipc", "--eta", "1"}, {"--eta", "ddim", "unipc"});
+  expect_refused(model(), {"--scheduler", "unipc", "--solver_order", "4"}, {"solver_order", "4"});
+  expect_refused(model(), {"--scheduler", "unipc", "--solver_type", "heun"}, {"solver_type", "heun", "bh2"});
+  expect_refused(model(), {"--scheduler", "flow_euler"},
+                 {"FlowMatchEulerDiscreteScheduler", "DDPMScheduler"});
+  expect_refused(model(), {"--guidance_scale", "2"}, {"--guidance_scale", "classes"});
+  expect_refused(model(), {"--mask", "m.png"}, {"--mask", "--init_image"});
+  expect_refused(model(), {"--init_image", "nowhere.png"}, {"--init_image", "nowhere.png"});
+  expect_refused(model(), {"--guidance_scale", "2", "--guidance_interval", "3", "1"},
+                 {"--guidance_interval"});
+}
+
+// From one seed's first image to another's.
+TEST_F(SampleTest, InterpolationBeginsAndEndsWithTheSeeds) {
+  const auto one = [&](const char* seed) {
+    return sampled({"--scheduler", "ddim", "--num_images", "1", "--seed", seed});
+  };
+  const std::vector<float> between =
+      sampled({"--scheduler", "ddim", "--interpolate", "11", "12", "--num_images", "4"});
+  const std::vector<float> first = one("11"), last = one("12");
+  for (size_t i = 0; i < first.size(); ++i) {
+    ASSERT_NEAR(between[i], first[i], 1e-4);
+    ASSERT_NEAR(between[between.size() - last.size() + i], last[i], 1e-4);
+  }
+}
+
+TEST_F(SampleTest, MasksAndImagesAndTheWayThere) {
+  const Image half = [] {
+    Image p{16, 16, 1, std::vector<uint8_t>(256, 0)};
+    for (int i = 0; i < 256; ++i) p.pixels[i] = i % 16 < 8 ? 255 : 0;
+    return p;
+  }();
+  const fs::path image = folder_ / "image.png", mask = folder_ / "mask.png", wrong = folder_ / "wrong.png";
+  write_png(image, Image{16, 16, 3, std::vector<uint8_t>(768, 200)});
+  write_png(mask, half);
+  write_png(wrong, Image{8, 16, 1, std::vector<uint8_t>(128, 0)});
+  const std::vector<float> x = sampled(
+      {"--init_image", image.string(), "--mask", mask.string(), "--resample", "2", "--num_images", "1"});
+  for (int i = 0; i < 768; ++i) {
+    if (i % 16 < 8) {
+      EXPECT_NEAR(x[static_cast<size_t>(i)], 200 / 127.5 - 1, 1e-6);
+    }
+  }
+  expect_refused(model(), {"--init_image", image.string(), "--mask", wrong.string()},
+                 {"--mask", "16 x 8", "16 x 16"});
+  const fs::path strip = folder_ / "strip.png", moving = folder_ / "moving.png";
+  sample({"--init_image", image.string(), "--strength", "0.7", "--trajectory", strip.string(), "--animation",
+          moving.string()});
+  const Image film = read_image(strip);  // two of three steps are left: three moments, five images
+  EXPECT_EQ(film.width, 3 * 16 + 2 * 2);
+  EXPECT_EQ(film.height, 5 * 16 + 4 * 2);
+  EXPECT_EQ(read_image(moving).width, 3 * 16 + 2 * 2);  // what a reader of still images sees: the first frame
+  const fs::path noise = folder_ / "noise.safetensors";
+  sample({"--invert", image.string(), "--num_images", "1", "--save_tensors", noise.string()});
+  EXPECT_EQ(SafetensorsFile(noise).entry("noise").shape, (std::vector<int64_t>{1, 3, 16, 16}));
 }
 
 TEST_F(SampleTest, MoreImagesDoNotChangeTheFirst) {

@@ -9,8 +9,7 @@ unet_NAME.safetensors   one small U-Net: its output and the gradient of sum(outp
                         Configuration and inputs are in the metadata. Weights, x and dy are not stored: they
                         are numbers(name), a hash that tests/models/golden.h repeats.
 schedules.safetensors   betas and alphas_cumprod of every beta schedule.
-scheduler_steps.safetensors  where a fixed "network" and fixed noise take a fixed start, for many settings.
-defaults.json           the default of every key of the three classes that have a configuration file.
+defaults.json           the default of every key of the classes that have a configuration file.
 pipeline/               a folder as DDPMPipeline.save_pretrained writes it, and samples.safetensors: what
                         DDIM makes of it in five steps.
 """
@@ -124,7 +123,7 @@ def write_unet(name, config):
     print(name, model.num_parameters(), "parameters, output norm", float(y.detach().norm()))
 
 
-# ---- Schedules and steps ----
+# ---- Schedules and defaults ----
 
 SCHEDULES = {
     "linear": {}, "scaled_linear": dict(beta_schedule="scaled_linear", beta_start=0.00085, beta_end=0.012),
@@ -134,48 +133,9 @@ SCHEDULES = {
     "trained": dict(trained_betas=[0.01, 0.02, 0.05, 0.1], num_train_timesteps=4),
 }
 
-STEPS = [dict(kind=kind, steps=10, config=dict(extra, prediction_type=prediction), eta=eta)
-         for kind, eta in (("ddpm", 0), ("ddim", 0), ("ddim", 0.7))
-         for prediction in ("epsilon", "sample", "v_prediction")
-         for extra in ({}, dict(timestep_spacing="trailing", clip_sample=False))]
-STEPS += [
-    dict(kind="ddpm", steps=10, config=dict(variance_type="fixed_large"), eta=0),
-    dict(kind="ddpm", steps=10, eta=0,
-         config=dict(variance_type="fixed_small_log", timestep_spacing="linspace")),
-    dict(kind="ddpm", steps=7, config=dict(steps_offset=1, clip_sample_range=0.5), eta=0),
-    dict(kind="ddpm", steps=50, config=dict(num_train_timesteps=50, beta_end=0.3), eta=0),
-    dict(kind="ddpm", steps=10, eta=0,
-         config=dict(thresholding=True, sample_max_value=1.5, clip_sample=False)),
-    dict(kind="ddim", steps=10, config=dict(thresholding=True, sample_max_value=1.5), eta=0.5),
-    dict(kind="ddim", steps=10, config=dict(timestep_spacing="linspace", set_alpha_to_one=False), eta=0),
-    dict(kind="ddim", steps=7, config=dict(steps_offset=1, set_alpha_to_one=False), eta=1),
-    dict(kind="ddim", steps=10, config=dict(), eta=0.3, use_clipped_model_output=True),
-    dict(kind="ddim", steps=10, config=dict(rescale_betas_zero_snr=True, prediction_type="v_prediction",
-                                            timestep_spacing="trailing"), eta=0),
-]
 
-
-def network(x, t):
-    """A "network" that a C++ test repeats exactly: any function of x and t will do."""
-    return x * ((float(t) + 1) / (float(t) + 2))
-
-
-def run_steps(case):
-    cls = DDPMScheduler if case["kind"] == "ddpm" else DDIMScheduler
-    scheduler = cls(**case["config"])
-    scheduler.set_timesteps(case["steps"])
-    shape = (2, 3, 4, 4)
-    x = numbers("start", shape) * 2
-    for i, t in enumerate(scheduler.timesteps):
-        z = numbers(f"noise {i}", shape)
-        if case["kind"] == "ddpm":
-            diffusers.schedulers.scheduling_ddpm.randn_tensor = lambda *a, **k: z
-            x = scheduler.step(network(x, t), t, x).prev_sample
-        else:
-            clipped = case.get("use_clipped_model_output", False)
-            x = scheduler.step(network(x, t), t, x, eta=case["eta"], use_clipped_model_output=clipped,
-                               variance_noise=z if case["eta"] else None).prev_sample
-    return x.contiguous(), scheduler.timesteps.to(torch.int32).contiguous()
+SCHEDULERS = ("DDPM", "DDIM", "DPMSolverMultistep", "UniPCMultistep", "EulerDiscrete", "EulerAncestralDiscrete",
+              "HeunDiscrete", "EDMEuler", "FlowMatchEulerDiscrete", "FlowMatchHeunDiscrete")
 
 
 def write_schedulers():
@@ -185,15 +145,12 @@ def write_schedulers():
         tensors[name + ":betas"] = scheduler.betas.clone()
         tensors[name + ":alphas_cumprod"] = scheduler.alphas_cumprod.clone()
     save(tensors, "schedules", SCHEDULES)
-    tensors = {}
-    for i, case in enumerate(STEPS):
-        tensors[f"{i}:x"], tensors[f"{i}:timesteps"] = run_steps(case)
-    save(tensors, "scheduler_steps", STEPS)
 
 
 def write_defaults():
+    classes = [UNet2DModel] + [getattr(diffusers, name + "Scheduler") for name in SCHEDULERS]
     defaults = {cls.__name__: {key: p.default for key, p in inspect.signature(cls.__init__).parameters.items()
-                               if key != "self"} for cls in (UNet2DModel, DDPMScheduler, DDIMScheduler)}
+                               if key != "self" and p.default != -math.inf} for cls in classes}
     (GOLDEN / "defaults.json").write_text(json.dumps(defaults, indent=2, sort_keys=True) + "\n")
 
 

@@ -3,6 +3,8 @@
 // Each works on blocks of one image: the block's random numbers are made in a buffer in cache
 // (random_block.h) and used at once, so noise never travels through memory. x0, noise and x_t are float32
 // whatever the type of the activations: bfloat16 would round sqrt(alpha_bar) to 1 for the first timesteps.
+#include <cmath>
+
 #include "kernels/cpu/cpu_backend.h"
 #include "kernels/cpu/parallel.h"
 #include "kernels/cpu/random_block.h"
@@ -56,20 +58,86 @@ double squared_distance(const T* a, const float* b, int64_t elements) {
   return sum;
 }
 
+/// The network's output as an update sees it: guided, and the variance behind it. i counts through x.
 template <class T>
-void sampler_update(const float* x, const T* m, const SamplerStep& s, const RandomKey& key,
-                    const Shape& shape, float* y) {
-  const int64_t images = shape[0], elements = images ? shape.numel() / images : 0;
+struct NetworkOutput {
+  const T* m;
+  int64_t channels, stride;  // of x and of m
+  int64_t unconditional;     // elements from m_c to m_u; 0: there is only one output
+  float guidance;
+
+  NetworkOutput(const SamplerTensors& t, float guidance)
+      : m(t.m.as<T>()),
+        channels(t.x.shape[-1]),
+        stride(t.m.shape[-1]),
+        unconditional(t.m.shape[0] == t.x.shape[0] ? 0 : t.m.numel() / 2),
+        guidance(guidance) {}
+  Vec output(int64_t i, int64_t lanes) const {
+    const Vec conditional = take(m, i, lanes);
+    if (unconditional == 0) return conditional;
+    const Vec u = take(m + unconditional, i, lanes);
+    return u + guidance * (conditional - u);
+  }
+  Vec variance(int64_t i, int64_t lanes) const { return take(m + channels, i, lanes); }
+
+ private:
+  Vec take(const T* from, int64_t i, int64_t lanes) const {
+    if (stride == channels) return load_up_to(from + i, lanes);
+    T near[kLanes] = {};
+    for (int64_t k = 0; k < lanes; ++k) near[k] = from[(i + k) / channels * stride + (i + k) % channels];
+    return load(near);
+  }
+};
+
+Vec clamp(Vec x, Vec limit) {  // NaN stays NaN
+  x = x > limit ? limit : x;
+  return x < -limit ? -limit : x;
+}
+
+/// The standard deviation of an update's noise.
+template <class T>
+Vec deviation(const SamplerStep& s, const NetworkOutput<T>& network, int64_t i, int64_t lanes) {
+  if (s.noise == StepNoise::kFixed) return splat(s.sigma);
+  float v[kLanes];
+  store(v, network.variance(i, lanes));
+  for (float& each : v) {
+    const float f = (each + 1) / 2;
+    each = s.noise == StepNoise::kLearned ? std::sqrt(each)
+                                          : std::exp(0.5f * (f * s.max_log + (1 - f) * s.min_log));
+  }
+  return load(v);
+}
+
+template <class T>
+void sampler_update(const SamplerTensors& t, const SamplerStep& s, const RandomKey& key) {
+  const int64_t images = t.x.shape[0], elements = images ? t.x.numel() / images : 0;
+  const NetworkOutput<T> network(t, s.guidance);
   for_each_random_block<Distribution::kNormal>(
-      key, images, elements, [=](int64_t, int64_t first, int64_t count, const float* noise) {
+      key, images, elements, [&](int64_t n, int64_t first, int64_t count, const float* noise) {
         vector_loop(first, first + count, [&](int64_t i, int64_t lanes) {
-          const Vec vx = load_up_to(x + i, lanes), vm = load_up_to(m + i, lanes), z = load(noise + i - first);
-          Vec x0 = s.x0_x * vx + s.x0_m * vm;
-          if (s.clip > 0) {
-            x0 = x0 > s.clip ? splat(s.clip) : x0;  // NaN stays NaN
-            x0 = x0 < -s.clip ? splat(-s.clip) : x0;
+          const Vec x = load_up_to(t.x.as<float>() + i, lanes), m = network.output(i, lanes);
+          const Vec z = load(noise + i - first);
+          Vec x0 = s.x0_x * x + s.x0_m * m;
+          if (s.clip > 0) x0 = clamp(x0, splat(s.clip));
+          if (t.limit) {
+            const Vec limit = splat(t.limit.as<float>()[n]);
+            x0 = clamp(x0, limit) / limit;
           }
-          store_up_to(y + i, s.y_x * vx + s.y_m * vm + s.y_x0 * x0 + s.sigma * z, lanes);
+          Vec y = s.y_x * x + s.y_m * m + s.y_x0 * x0;
+          for (int j = 0; j < SamplerStep::kHistory; ++j)
+            if (t.history[j]) y += s.y_h[j] * load_up_to(t.history[j].as<float>() + i, lanes);
+          y += deviation(s, network, i, lanes) * z;
+          if (t.known) {
+            const Vec known = s.known_signal * load_up_to(t.known.as<float>() + i, lanes) + s.known_noise * z;
+            const Vec mask = load_up_to(t.mask.as<float>() + i, lanes);
+            y = mask * known + (1.0f - mask) * y;
+          }
+          if (t.entry)
+            store_up_to(t.entry.as<float>() + i, s.entry_x * x + s.entry_m * m + s.entry_x0 * x0, lanes);
+          store_up_to(t.y.as<float>() + i, y, lanes);
+          if (!t.input) return;
+          for (int64_t at = i; at < t.input.numel(); at += t.x.numel())
+            store_up_to(t.input.as<T>() + at, s.input_scale * y, lanes);
         });
       });
 }
@@ -135,10 +203,8 @@ void CpuBackend::mse_loss_backward(ConstTensorRef dloss, ConstTensorRef predicti
   });
 }
 
-void CpuBackend::sampler_step(ConstTensorRef x, ConstTensorRef m, const SamplerStep& step,
-                              const RandomKey& key, TensorRef y) {
-  dispatch("sampler_step", m.dtype,
-           [&]<class T>() { sampler_update(x.as<float>(), m.as<T>(), step, key, x.shape, y.as<float>()); });
+void CpuBackend::sampler_step(const SamplerTensors& tensors, const SamplerStep& step, const RandomKey& key) {
+  dispatch("sampler_step", tensors.m.dtype, [&]<class T>() { sampler_update<T>(tensors, step, key); });
 }
 
 }  // namespace imago

@@ -120,23 +120,89 @@ __global__ void __launch_bounds__(kThreads)
       });
 }
 
-// ---- x0 = clamp(x0_x x + x0_m m), y = y_x x + y_m m + y_x0 x0 + sigma z ----
+// ---- The sampler's update: see SamplerStep ----
+
+/// SamplerTensors on the device.
+template <class T>
+struct SamplerPointers {
+  const float* x;
+  const T *m, *unconditional;  // unconditional: null where there is one output
+  const float* history[SamplerStep::kHistory];
+  const float *limit, *known, *mask;
+  float *y, *entry;
+  T *input, *second_input;
+  Divisor channels;
+  bool doubled;  // m has 2C channels
+
+  explicit SamplerPointers(const SamplerTensors& t)
+      : x(t.x.as<float>()),
+        m(t.m.as<T>()),
+        unconditional(t.m.shape[0] == t.x.shape[0] ? nullptr : m + t.m.numel() / 2),
+        limit(t.limit.as<float>()),
+        known(t.known.as<float>()),
+        mask(t.mask.as<float>()),
+        y(t.y.as<float>()),
+        entry(t.entry.as<float>()),
+        input(t.input.as<T>()),
+        second_input(t.input && t.input.shape[0] != t.x.shape[0] ? input + t.x.numel() : nullptr),
+        channels(t.x.shape[-1]),
+        doubled(t.m.shape[-1] != t.x.shape[-1]) {
+    for (int j = 0; j < SamplerStep::kHistory; ++j) history[j] = t.history[j].as<float>();
+  }
+  /// Where element e of image n, element i of the batch, lies in m.
+  __device__ __forceinline__ int64_t at(int64_t n, int64_t i, int64_t elements) const {
+    if (!doubled) return i;
+    int pixel, channel;
+    channels.split(static_cast<int>(i - n * elements), pixel, channel);
+    return 2 * n * elements + 2 * static_cast<int64_t>(pixel) * channels.value + channel;
+  }
+  __device__ __forceinline__ float output(int64_t at, float guidance) const {
+    const float conditional = to_float(m[at]);
+    if (unconditional == nullptr) return conditional;
+    const float u = to_float(unconditional[at]);
+    return u + guidance * (conditional - u);
+  }
+};
+
+/// The standard deviation of an update's noise, v the variance that the network predicts.
+__device__ __forceinline__ float learned_deviation(const SamplerStep& s, float v) {
+  if (s.noise == StepNoise::kLearned) return sqrtf(v);
+  const float f = (v + 1.0f) / 2.0f;
+  return expf(0.5f * (f * s.max_log + (1.0f - f) * s.min_log));
+}
+
+__device__ __forceinline__ float clamp(float x, float limit) {  // keeps NaN, unlike fminf
+  return x < -limit ? -limit : x > limit ? limit : x;
+}
 
 template <class T>
 __global__ void __launch_bounds__(kThreads)
-    sampler_step_kernel(const Quads quads, const Key key, const SamplerStep s, const float* x, const T* m,
-                        float* y) {
+    sampler_step_kernel(const Quads quads, const Key key, const SamplerStep s, const SamplerPointers<T> p) {
   FloatQuad z = {0.0f, 0.0f, 0.0f, 0.0f};
+  const bool learned = s.noise != StepNoise::kFixed;
   quads.for_mine(
       [&](int64_t n, uint32_t quad) {
-        if (s.sigma != 0.0f) z = key.normals(n, quad);
+        if (s.sigma != 0.0f || s.known_noise != 0.0f || learned) z = key.normals(n, quad);
       },
-      [&](int64_t, int64_t i, int lane) {
-        const float xi = x[i], mi = to_float(m[i]);
+      [&](int64_t n, int64_t i, int lane) {
+        const int64_t at = p.at(n, i, quads.elements);
+        const float xi = p.x[i], mi = p.output(at, s.guidance);
         float x0 = s.x0_x * xi + s.x0_m * mi;
-        if (s.clip > 0.0f)
-          x0 = x0 < -s.clip ? -s.clip : x0 > s.clip ? s.clip : x0;  // keeps NaN, unlike fminf
-        y[i] = s.y_x * xi + s.y_m * mi + s.y_x0 * x0 + s.sigma * z[lane];
+        if (s.clip > 0.0f) x0 = clamp(x0, s.clip);
+        if (p.limit != nullptr) x0 = clamp(x0, p.limit[n]) / p.limit[n];
+        float y = s.y_x * xi + s.y_m * mi + s.y_x0 * x0;
+#pragma unroll
+        for (int j = 0; j < SamplerStep::kHistory; ++j)
+          if (p.history[j] != nullptr) y += s.y_h[j] * p.history[j][i];
+        y += (learned ? learned_deviation(s, to_float(p.m[at + p.channels.value])) : s.sigma) * z[lane];
+        if (p.known != nullptr) {
+          const float known = s.known_signal * p.known[i] + s.known_noise * z[lane];
+          y = p.mask[i] * known + (1.0f - p.mask[i]) * y;
+        }
+        if (p.entry != nullptr) p.entry[i] = s.entry_x * xi + s.entry_m * mi + s.entry_x0 * x0;
+        p.y[i] = y;
+        if (p.input != nullptr) p.input[i] = from_float<T>(s.input_scale * y);
+        if (p.second_input != nullptr) p.second_input[i] = from_float<T>(s.input_scale * y);
       });
 }
 
@@ -188,14 +254,12 @@ void CudaBackend::mse_loss_backward(ConstTensorRef dloss, ConstTensorRef predict
   });
 }
 
-void CudaBackend::sampler_step(ConstTensorRef x, ConstTensorRef m, const SamplerStep& step,
-                               const RandomKey& key, TensorRef y) {
-  const Quads quads(x.shape);
-  if (x.numel() == 0) return;
-  dispatch_float(m.dtype, "sampler_step", [&](auto t) {
+void CudaBackend::sampler_step(const SamplerTensors& tensors, const SamplerStep& step, const RandomKey& key) {
+  const Quads quads(tensors.x.shape);
+  if (tensors.x.numel() == 0) return;
+  dispatch_float(tensors.m.dtype, "sampler_step", [&](auto t) {
     using T = decltype(t);
-    launch(sampler_step_kernel<T>, quads.config(gpu_), quads, Key(key), step, x.as<float>(), m.as<T>(),
-           y.as<float>());
+    launch(sampler_step_kernel<T>, quads.config(gpu_), quads, Key(key), step, SamplerPointers<T>(tensors));
   });
 }
 

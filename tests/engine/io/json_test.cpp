@@ -33,6 +33,14 @@ TEST(Json, ErrorsNameFileLineAndColumn) {
   expect_bad_input({"cannot read"}, [&] { read_json(folder / "none"); });
 }
 
+// As Python writes infinities; inside texts they are texts.
+TEST(Json, InfinitiesAreNull) {
+  const json read =
+      parse_json(R"({"a": -Infinity, "b": [Infinity, 1], "c": "Infinity", "d\"": "-Infinity"})", "x");
+  EXPECT_EQ(read, (json{{"a", nullptr}, {"b", {nullptr, 1}}, {"c", "Infinity"}, {"d\"", "-Infinity"}}));
+  expect_bad_input({"x:1:7"}, [] { parse_json("{\"a\": xInfinity}", "x"); });
+}
+
 TEST(Json, KeysTwice) {
   EXPECT_EQ(parse_json(R"({"a":1,"a":2})", "x")["a"], 2);
   expect_bad_input({"x: has \"a\" twice"}, [] { parse_json(R"({"a":1,"a":2})", "x", true); });

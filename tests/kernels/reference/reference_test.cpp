@@ -133,7 +133,8 @@ TEST(Reference, SamplerStepClipsX0) {
   Numbers x = {1, 1}, m = {0, 0.5}, y(2);
   std::vector<int64_t> ids = {3};
   const RandomKey key{1, 2, {ids.data(), DType::kInt64, {1}}};
-  reference.sampler_step(ref(x, {1, 2}), ref(m, {1, 2}), {2, -2, 1, 0.25f, 4, 8, 0}, key, ref(y, {1, 2}));
+  reference.sampler_step({.x = ref(x, {1, 2}), .m = ref(m, {1, 2}), .y = ref(y, {1, 2})},
+                         {2, -2, 1, 0.25f, 4, 8, 0}, key);
   expect_near(y, {0.25 + 8 * 1, 0.25 + 2 + 8 * 1});
 }
 

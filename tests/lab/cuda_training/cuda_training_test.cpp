@@ -172,13 +172,13 @@ TEST(CudaTraining, APreviewBetweenStepsDisturbsNothing) {
   const TrainConfig c =
       full_config(5, kEmulated, DType::kBFloat16);  // whose weight copies a preview overwrites
   const Outcome undisturbed = train(c);
-  const auto scheduler = make_scheduler(c.scheduler, 2, 0);
+  const SamplingPlan plan = make_plan(c.scheduler, 2);
   std::vector<Tensor> kept;  // and memory that stays taken from one step to the next
   const Outcome disturbed = train(c, [&](Trainer& trainer) {
     const FlatParameters::Swap averaged(trainer.parameters(), trainer.result());
     SampleRequest request{.ids = {0, 1, 2}, .device = kEmulated, .activations = c.compute};
     request.class_labels = class_labels_tensor(c.unet, {0, 1, 2}, kEmulated);
-    kept.push_back(sample(trainer.model(), *scheduler, request));
+    kept.push_back(sample(trainer.model(), plan, request));
   });
   expect_same_bits(disturbed, undisturbed);
 }
@@ -255,12 +255,35 @@ TEST(CudaSampling, EqualsTheCpuFromTheSameNoise) {
       parameters.initialize(3);
       SampleRequest request{.ids = {5, 6, 7}, .seed = 11, .batch_size = 2, .device = device};
       return to_vector<float>(sample(
-          unet, *make_scheduler(scheduler, 6, kind == SchedulerConfig::Kind::kDdim ? 0.5 : 0), request));
+          unet, make_plan(scheduler, 6, {.eta = kind == SchedulerConfig::Kind::kDdim ? 0.5 : 0.0}), request));
     };
     const int recorded = gpu().recorded, launched = gpu().launched;
     EXPECT_LE(distance(images(kEmulated), images(Device::kCpu)), 1e-5);
     EXPECT_EQ(gpu().recorded - recorded, 2);  // the network, for each of the two batches
     EXPECT_EQ(gpu().launched - launched, 2 * 4);
+  }
+}
+
+// History in a ring, two networks (with and without classes), inputs of another scale: all in place,
+// replayed.
+TEST(CudaSampling, GuidedMultistepEqualsTheCpu) {
+  gpu();
+  UNetConfig config = tiny_config(1).unet;
+  config.num_class_embeds = 4;
+  config.imago_null_class = 3;
+  for (const auto kind : {SchedulerConfig::Kind::kUniPc, SchedulerConfig::Kind::kHeun}) {
+    const auto images = [&](Device device) {
+      UNet unet(config);
+      FlatParameters parameters(unet, {.device = device, .gradients = false});
+      parameters.initialize(3);
+      SampleRequest request{.ids = {5, 6, 7}, .seed = 11, .batch_size = 2, .device = device};
+      request.class_labels = class_labels_tensor(config, {0, 1, 2}, device);
+      request.guidance = {.scale = 2, .low = 0.1, .high = 10};  // off, on, off
+      return to_vector<float>(sample(unet, make_plan(defaults_of(kind), 8), request));
+    };
+    const std::vector<float> emulated = images(kEmulated);
+    EXPECT_LE(distance(emulated, images(Device::kCpu)), 1e-4) << name_of(kind);
+    EXPECT_EQ(images(kEmulated), emulated);
   }
 }
 

@@ -256,7 +256,7 @@ TEST(PipelineFolder, ForDiffusers) {
     request.initial_noise = x;
     SchedulerConfig ddim;
     ddim.kind = SchedulerConfig::Kind::kDdim;
-    const Tensor samples = sample(m.unet, DdimScheduler(ddim, 5), request);
+    const Tensor samples = sample(m.unet, make_plan(ddim, 5), request);
     const std::vector<float> output = nhwc_to_nchw(to_vector<float>(y), nhwc);
     const std::vector<float> images = nhwc_to_nchw(to_vector<float>(samples), nhwc);
     const NamedTensor tensors[] = {{"noise", {noise.data(), DType::kFloat32, nchw}},

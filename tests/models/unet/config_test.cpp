@@ -49,6 +49,16 @@ struct Known {
   int tensors;
 };
 
+// The class that stands for none: a key of our own, written only where it is set.
+TEST(UNetConfig, NullClassIsARowOfTheTable) {
+  const UNetConfig c = parse({{"num_class_embeds", 11}, {"imago_null_class", 10}});
+  EXPECT_EQ(c.imago_null_class, 10);
+  EXPECT_EQ(parse(to_json(c)), c);
+  EXPECT_FALSE(to_json(UNetConfig()).contains("imago_null_class"));
+  EXPECT_THROW(parse({{"num_class_embeds", 11}, {"imago_null_class", 11}}), Error);
+  EXPECT_THROW(parse({{"imago_null_class", 0}}), Error);
+}
+
 TEST(UNetConfig, KnownModelsHaveTheirParameterCounts) {
   const std::vector<int> large = {128, 128, 256, 256, 512, 512};
   const Known known[] = {

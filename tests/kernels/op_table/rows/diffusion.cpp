@@ -92,31 +92,102 @@ OpRow mse_loss_backward_row() {
   return row;
 }
 
-// x0: two products and a sum; y: four products and three sums. All numbers at most kLargest, coefficients
-// at most 2.
+/// What an update is given beside x and m.
+struct SamplerCase {
+  const char* what;
+  SamplerStep step;
+  int history = 0;
+  bool guided = false, variance = false, limit = false, known = false, entry = false, input = false;
+  bool in_place = false;  // y is x, the new entry lies where the oldest was
+};
+
+Shape multiplied(const Shape& shape, int images, int channels) {
+  Shape more;
+  for (int i = 0; i < shape.rank(); ++i)
+    more.push_back(shape[i] * (i == 0 ? images : 1) * (i == shape.rank() - 1 ? channels : 1));
+  return more;
+}
+
+// All inputs are at most kLargest, coefficients at most 2.5. x0 and the guided output: at most 25 and 20, of
+// four roundings each; y: at most 4 + j products of such; of the noise's standard deviation, at most e^1.25
+// for v within +-6, three factors.
+void run_sampler_step(Bench& b, const Shape& shape, const SamplerCase& c) {
+  const int images = c.guided ? 2 : 1;
+  const Shape output_shape = multiplied(shape, images, c.variance ? 2 : 1);
+  const Shape input_shape = multiplied(shape, images, 1);
+  const double size = (4 + c.history) * kLargest * (c.guided ? 4 : 1);
+  const Tolerance tolerance = roundings(12 + 2 * c.history + 4 * c.guided + 8 * c.variance, size);
+  SamplerTensors t;
+  const TensorRef x =
+      c.in_place ? b.in_place("x", shape, b.vectors(), tolerance) : b.input("x", shape, b.vectors());
+  t.x = x;
+  const Draw positive = [](int64_t, double z) { return std::abs(z); };
+  t.m = b.input("m", output_shape, c.step.noise == StepNoise::kLearned ? positive : Draw());
+  for (int j = 0; j < c.history; ++j) {
+    const std::string name = "h" + std::to_string(j);
+    const bool oldest = c.in_place && j == c.history - 1;
+    const TensorRef h =
+        oldest ? b.in_place(name, shape, b.vectors(), tolerance) : b.input(name, shape, b.vectors());
+    t.history[j] = h;
+    if (oldest) t.entry = h;
+  }
+  if (c.limit)
+    t.limit = b.input("limit", {shape[0]}, b.vectors(), [](int64_t, double z) { return 1 + std::abs(z); });
+  if (c.known) {
+    t.known = b.input("known", shape, b.vectors());
+    t.mask = b.input("mask", shape, b.vectors(), [](int64_t i, double z) { return i % 3 ? z > 0 : 0.5; });
+  }
+  t.y = c.in_place ? x : b.output("y", shape, b.vectors(), tolerance);
+  if (c.entry && !c.in_place) t.entry = b.output("entry", shape, b.vectors(), tolerance);
+  if (c.input) t.input = b.output("input", input_shape, tolerance);
+  b.backend().sampler_step(t, c.step, b.key(shape[0]));
+}
+
+// Forward against the reference: every part of an update alone, and all of them together.
 OpRow sampler_step_row() {
   OpRow row{.op = "sampler_step"};
-  struct Setting {
-    const char* what;
-    SamplerStep step;
+  const SamplerStep ddpm{1.25f, -0.75f, 1, 0.5f, 0, 0.47f, 0.1f}, ddim{1.25f, -0.75f, 0, 0, 0.3f, 0.9f, 0};
+  const SamplerStep everything{-0.6f, 1.9f, 2.5f, 0.7f, -0.4f, 1.1f, 0.8f};
+  SamplerStep multistep{1.25f, -0.75f, 0, 0.5f, 0, 0.47f, 0, {0.8f, -0.5f, 0.3f}, 0.1f, -0.2f, 1};
+  multistep.input_scale = 0.5f;
+  SamplerStep learned = ddpm, range = ddpm, guided = ddim, known = ddim, all = everything;
+  learned.noise = StepNoise::kLearned;
+  range.noise = all.noise = StepNoise::kLearnedRange;
+  range.min_log = all.min_log = -1.5f;
+  range.max_log = all.max_log = -0.5f;
+  guided.guidance = all.guidance = 1.5f;
+  known.known_signal = all.known_signal = 0.8f;
+  known.known_noise = all.known_noise = 0.6f;
+  all.y_h[0] = 0.4f, all.y_h[1] = -0.3f, all.entry_x = 0.5f, all.entry_x0 = -0.5f, all.input_scale = 0.75f;
+  const SamplerCase cases[] = {
+      {.what = "ddpm", .step = ddpm},
+      {.what = "ddim", .step = ddim, .input = true},
+      {.what = "coefficients", .step = everything},
+      {.what = "multistep", .step = multistep, .history = 3, .entry = true, .input = true},
+      {.what = "learned", .step = learned, .variance = true},
+      {.what = "learned range", .step = range, .variance = true, .input = true},
+      {.what = "guided", .step = guided, .guided = true, .input = true},
+      {.what = "limit", .step = ddim, .limit = true},
+      {.what = "known", .step = known, .known = true},
+      {.what = "everything",
+       .step = all,
+       .history = 2,
+       .guided = true,
+       .variance = true,
+       .limit = true,
+       .known = true,
+       .entry = true,
+       .input = true},
   };
-  for (const Setting& s :
-       std::vector<Setting>{{"ddpm", {1.25f, -0.75f, 1, 0.5f, 0, 0.47f, 0.1f}},
-                            {"ddim", {1.25f, -0.75f, 0, 0, 0.3f, 0.9f, 0}},
-                            {"everything", {-0.6f, 1.9f, 2.5f, 0.7f, -0.4f, 1.1f, 0.8f}}}) {
-    for (const Shape& shape : kBatches) {
-      const Tolerance tolerance = roundings(12, 4 * kLargest);
-      const auto run = [=](Bench& b) {
-        const TensorRef x = b.input("x", shape, b.vectors()), m = b.input("m", shape);
-        b.backend().sampler_step(x, m, s.step, b.key(shape[0]), b.output("y", shape, b.vectors(), tolerance));
-      };
-      const auto in_place = [=](Bench& b) {
-        const TensorRef x = b.in_place("x", shape, b.vectors(), tolerance), m = b.input("m", shape);
-        b.backend().sampler_step(x, m, s.step, b.key(shape[0]), x);
-      };
-      const std::string name = std::string(s.what) + " " + shape.to_string();
-      row.cases.push_back({.name = name, .run = run, .small = is_small(shape)});
-      row.cases.push_back({.name = name + " in place", .run = in_place, .small = is_small(shape)});
+  for (const Shape& shape : kBatches) {
+    for (SamplerCase c : cases) {
+      for (const bool in_place : {false, true}) {
+        c.in_place = in_place;
+        row.cases.push_back(
+            {.name = std::string(c.what) + " " + shape.to_string() + (in_place ? " in place" : ""),
+             .run = [=](Bench& b) { run_sampler_step(b, shape, c); },
+             .small = is_small(shape)});
+      }
     }
   }
   return row;

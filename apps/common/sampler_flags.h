@@ -1,0 +1,40 @@
+// The options of sample_ddpm that say how to sample.
+#pragma once
+
+#include <map>
+#include <optional>
+#include <string>
+
+#include "apps/common/command_line.h"
+#include "models/diffusion/sampling_plan.h"
+
+namespace imago {
+
+/// Declares its options on a command line and, once that is parsed, makes the plan.
+class SamplerFlags {
+ public:
+  void declare(CommandLine& cli);
+  void take(const CommandLine& cli);  // after its parse()
+  /// Of a model whose folder says `config`; begin leaves out the first steps. Bad input for a sampler of
+  /// another family of models, and for an option that the sampler does not have: one line that names both.
+  SamplingPlan plan(const SchedulerConfig& config, int begin = 0) const;
+  /// The plan that leads an image to the noise from which DDIM makes it.
+  SamplingPlan inversion(const SchedulerConfig& config) const;
+  /// How many steps the plan will have.
+  int steps(const SchedulerConfig& config) const;
+
+ private:
+  bool is(const char* name, const SchedulerConfig& config) const;
+  SchedulerConfig chosen(const SchedulerConfig& config) const;
+  void refuse_foreign_options(const SchedulerConfig& config) const;
+
+  bool given(const std::string& option) const { return given_.contains(option); }
+
+  std::map<std::string, std::string> given_;  // options that were, with their values
+  std::string scheduler_ = "auto";            // auto: what the model folder says
+  std::optional<int> steps_;
+  SamplerOptions options_;
+  std::string previous_step_ = "ratio";
+};
+
+}  // namespace imago
