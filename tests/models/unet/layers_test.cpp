@@ -1,12 +1,11 @@
 // The U-Net's own layers: gradients by finite differences, alone and computed again.
 #include <gtest/gtest.h>
 
-#include "engine/autograd/observer.h"
-#include "engine/autograd/recompute.h"
-#include "engine/nn/flat_parameters.h"
+#include "engine/nn/conv2d.h"
+#include "engine/nn/linear.h"
 #include "models/unet/resample.h"
 #include "models/unet/self_attention.h"
-#include "tests/support/gradient_check.h"
+#include "tests/support/module_checks.h"
 
 namespace imago {
 namespace {
@@ -33,48 +32,16 @@ struct Everything : Module {
   }
 };
 
-FlatParameters::Options float64() {
-  return {Device::kReference, DType::kFloat64, DType::kFloat64, true};
-}
-
 TEST(UNetLayers, GradientsOfEveryLayerInOneModule) {
-  Everything model;
-  FlatParameters flat(model, float64());
-  flat.initialize(3);
-  std::vector<Tensor> leaves{random_leaf({1, 4, 4, 3}, 1)};
-  const Tensor x = leaves[0];
-  for (const auto& e : flat.entries()) leaves.push_back(e.parameter->value);
-  check_gradients([&] { return model.forward(x); }, leaves);
+  check_module_gradients<Everything>();
 }
 
 TEST(UNetLayers, RecomputingChangesNoBit) {
-  Everything model;
-  FlatParameters flat(model, float64());
-  flat.initialize(3);
-  const Tensor x = random_leaf({2, 4, 4, 3}, 1), dy = random_tensor({2, 4, 4, 2}, 2);
-  backward(model.forward(x), dy);
-  const auto plain_x = to_vector<double>(x.grad()), plain = to_vector<double>(flat.gradients());
-  Tensor again = x.detach();
-  again.set_requires_grad(true);
-  flat.zero_gradients();
-  backward(recompute([&](const std::vector<Tensor>& in) { return model.forward(in[0]); }, {again}), dy);
-  EXPECT_EQ(plain_x, to_vector<double>(again.grad()));
-  EXPECT_EQ(plain, to_vector<double>(flat.gradients()));
+  check_recomputing<Everything>();
 }
 
 TEST(UNetLayers, PathsNameTheLayerAnOperationRunsIn) {
-  Everything model;
-  FlatParameters flat(model, float64());
-  flat.initialize(3);
-  std::vector<std::string> seen;
-  {
-    const OpObserver observer([&](const std::string& layer, const std::string& op, const Tensor&) {
-      seen.push_back(layer + ":" + op);
-    });
-    model.forward(random_leaf({1, 4, 4, 3}, 1));
-  }
-  EXPECT_EQ(seen.front(), "conv:conv2d");
-  EXPECT_NE(std::find(seen.begin(), seen.end(), "attention.to_out.0:conv2d"), seen.end());
+  check_observed_paths<Everything>("conv:conv2d", "attention.to_out.0:conv2d");
 }
 
 }  // namespace
