@@ -1,5 +1,6 @@
 #include "apps/common/train_options.h"
 
+#include <algorithm>
 #include <cstdlib>
 
 #include "apps/common/command_line.h"
@@ -45,6 +46,11 @@ void add_model_options(CommandLine& cli, TrainOptions& o) {
            "Default: the 113.7 M parameter model of train_unconditional.py");
   cli.choice("--prediction_type", o.prediction_type, {"epsilon", "sample", "v_prediction"},
              "What the network predicts");
+  cli.flag("--class_conditional", o.class_conditional,
+           "Tell the model the class of each image; done by itself where its configuration has classes");
+  cli.number("--class_dropout", o.class_dropout, NumberRange{0, 1, false, true},
+             "Leave the class out for this share of the images, so that sampling can be guided; implies "
+             "--class_conditional");
   cli.whole_number("--ddpm_num_steps", o.ddpm_num_steps, 1, "Noise levels");
   cli.choice("--ddpm_beta_schedule", o.ddpm_beta_schedule,
              {"linear", "scaled_linear", "squaredcos_cap_v2", "sigmoid", "laplace"}, "How the noise grows");
@@ -127,6 +133,30 @@ void add_foreign_options(CommandLine& cli) {
   cli.ignored("--enable_xformers_memory_efficient_attention", false,
               "attention is always memory-efficient here");
   cli.refused("--preserve_input_precision", false, "images are read with 8 bits a channel");
+}
+
+/// Updates, where only epochs are given.
+int64_t steps_of_epochs(const TrainOptions& o, const Dataset& data) {
+  const int64_t batches = std::max<int64_t>(1, data.size() / o.train_batch_size) * o.num_epochs;
+  return (batches + o.gradient_accumulation_steps - 1) / o.gradient_accumulation_steps;
+}
+
+/// A row of the class table for each class of the data and, with class dropout, a last one for "no class".
+void add_class_table(TrainConfig& config, const TrainOptions& o, int classes) {
+  if (!config.initial_weights.empty())
+    bad_input("--class_conditional: the weights of ", o.model_config_name_or_path,
+              " are those of a model without classes");
+  config.unet.num_class_embeds = classes + (o.class_dropout > 0 ? 1 : 0);
+}
+
+void choose_null_class(UNetConfig& unet, int classes) {
+  if (unet.class_embed_type)
+    bad_input("--class_dropout: class_embed_type \"", *unet.class_embed_type,
+              "\" has no table of classes, and so no row for \"no class\"");
+  if (*unet.num_class_embeds <= classes)
+    bad_input("--class_dropout: num_class_embeds is ", *unet.num_class_embeds, ", and the data has ", classes,
+              " classes: expected one row more, for \"no class\"");
+  unet.imago_null_class = *unet.num_class_embeds - 1;
 }
 
 /// The noise schedule: the model folder's, where there is one, with what the options say on top.
@@ -234,12 +264,24 @@ TrainConfig make_train_config(const TrainOptions& o, std::vector<std::string>& w
   if (c.scheduler.prediction_type == PredictionType::kSample) c.weighting = LossWeighting::kSnr;
   if (o.snr_gamma_given) c.weighting = LossWeighting::kMinSnr;
   c.snr_gamma = o.snr_gamma;
+  c.class_dropout = o.class_dropout;
 
   c.seed = o.seed;
   c.device = naming_option("--device", [&] { return parse_device(o.device); });
   c.compute = o.mixed_precision == "bf16" ? DType::kBFloat16 : DType::kFloat32;
   c.gradient_checkpointing = o.gradient_checkpointing;
   return c;
+}
+
+void complete_for_data(TrainConfig& config, const TrainOptions& o, const Dataset& data) {
+  if (!o.max_train_steps) config.max_train_steps = steps_of_epochs(o, data);
+  if (!o.class_conditional && o.class_dropout == 0) return;
+  const auto classes = static_cast<int>(data.class_names().size());
+  if (classes == 0)
+    bad_input(o.class_conditional ? "--class_conditional" : "--class_dropout",
+              ": the data has no classes: ", data.description());
+  if (!config.unet.takes_class_labels()) add_class_table(config, o, classes);
+  if (o.class_dropout > 0 && !config.unet.imago_null_class) choose_null_class(config.unet, classes);
 }
 
 }  // namespace imago

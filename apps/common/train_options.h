@@ -9,6 +9,7 @@
 #include <utility>
 #include <vector>
 
+#include "engine/data/dataset.h"
 #include "models/trainer/train_config.h"
 
 namespace imago {
@@ -23,6 +24,8 @@ struct TrainOptions {
   std::string model_config_name_or_path;
   std::string prediction_type = "epsilon", ddpm_beta_schedule = "linear";
   int ddpm_num_steps = 1000;
+  bool class_conditional = false;
+  double class_dropout = 0;
   // Training
   int train_batch_size = 16, gradient_accumulation_steps = 1;
   int64_t num_epochs = 100;
@@ -58,8 +61,9 @@ struct TrainOptions {
 std::optional<TrainOptions> parse_train_options(int argc, const char* const* argv);
 
 /// What the options and the model's configuration say together. `warnings` receives a line for each thing in
-/// the configuration that has no effect. max_train_steps is left to the caller where only epochs are given:
-/// it depends on the data.
+/// the configuration that has no effect. What depends on the data is left to complete_for_data().
 TrainConfig make_train_config(const TrainOptions& options, std::vector<std::string>& warnings);
+/// The number of updates, where only epochs are given, and the classes of a model that is to know them.
+void complete_for_data(TrainConfig& config, const TrainOptions& options, const Dataset& data);
 
 }  // namespace imago

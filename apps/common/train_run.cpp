@@ -241,17 +241,15 @@ std::string last_checkpoint_text(const fs::path& output) {
                              : "; the last checkpoint is " + checkpoints.back().path.string();
 }
 
-/// Updates, where only epochs are given.
-int64_t steps_of_epochs(const TrainOptions& o, const Dataset& data) {
-  const int64_t batches = std::max<int64_t>(1, data.size() / o.train_batch_size) * o.num_epochs;
-  return (batches + o.gradient_accumulation_steps - 1) / o.gradient_accumulation_steps;
-}
-
 }  // namespace
 
 int print_plan(const TrainOptions& options) {
   std::vector<std::string> warnings;
-  const TrainConfig config = make_train_config(options, warnings);
+  TrainConfig config = make_train_config(options, warnings);
+  if (!options.train_data_dir.empty())
+    complete_for_data(config, options, *open_dataset(options.train_data_dir, {}));
+  else if (options.class_conditional || options.class_dropout > 0)
+    bad_input("--train_data_dir: the number of classes is that of the data");
   for (const std::string& w : warnings) warn_user(kProgram, w);
   std::fputs(format_plan(plan_training(config), config).c_str(), stdout);
   return kExitOk;
@@ -269,7 +267,7 @@ int run_training(const TrainOptions& options) {
   DatasetOptions data_options;
   data_options.broken_images = {.refuse = options.strict_data, .warn = warn};
   const auto data = open_dataset(options.train_data_dir, data_options);
-  if (!options.max_train_steps) config.max_train_steps = steps_of_epochs(options, *data);
+  complete_for_data(config, options, *data);
 
   Trainer trainer(config, data);
   if (folder.resume_from()) {

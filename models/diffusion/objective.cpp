@@ -30,6 +30,8 @@ Objective::Objective(const SchedulerConfig& config, const Options& options)
     : config_(config), options_(options), schedule_(config.noise) {
   if (options.weighting == LossWeighting::kMinSnr && !(options.snr_gamma > 0))
     bad_input("min-SNR gamma: expected more than 0, not ", options.snr_gamma);
+  if (!(options.class_dropout >= 0 && options.class_dropout < 1))
+    bad_input("class dropout: expected at least 0 and less than 1, not ", options.class_dropout);
 }
 
 void Objective::check_model(const UNetConfig& model) const {
@@ -58,9 +60,15 @@ float Objective::weight_of(int t) const {
   failure("no such prediction type");
 }
 
+bool Objective::drops_class_of(int64_t sample_id) const {
+  return uniform_at(options_.seed, random_stream(DiffusionPurpose::kClassDropout), sample_id, 0) <
+         options_.class_dropout;
+}
+
 SampleNumbers Objective::numbers_of(int64_t sample_id) const {
   const int t = timestep_of(sample_id);
-  return {t, coefficients_of(schedule_.alpha_bar(t), config_.prediction_type), weight_of(t)};
+  return {t, coefficients_of(schedule_.alpha_bar(t), config_.prediction_type), weight_of(t),
+          drops_class_of(sample_id)};
 }
 
 NoisedImages Objective::noised(const MicroBatch& batch) const {

@@ -22,6 +22,7 @@ struct SampleNumbers {
   int timestep;
   std::array<float, 4> coefficients;  // for q_sample
   float weight;
+  bool class_dropped;  // the model is shown "no class" instead of the sample's
 };
 
 /// A micro-batch, on the device: images, and their SampleNumbers in the types that the model wants.
@@ -53,6 +54,8 @@ class Objective {
     DType activations = DType::kFloat32;
     LossWeighting weighting = LossWeighting::kOne;
     double snr_gamma = 5;  // kMinSnr's g
+    /// The share of samples that are trained without their class (Ho & Salimans 2022, algorithm 1).
+    double class_dropout = 0;
   };
   Objective(const SchedulerConfig& config, const Options& options);
 
@@ -70,6 +73,7 @@ class Objective {
   /// t of a sample, uniform in 0 .. T-1.
   int timestep_of(int64_t sample_id) const;
   float weight_of(int t) const;
+  bool drops_class_of(int64_t sample_id) const;
   const NoiseSchedule& schedule() const { return schedule_; }
 
  private:

@@ -15,6 +15,7 @@ enum class DiffusionPurpose : uint8_t {
   kSampleNoise = 8,  // the noise of a sampler; the index is the step, the id the image's number
   kKnownNoise = 9,   // the noise on an image that is given; the index is the step, the id the image's number
   kResample = 10,    // back up in noise; the index is the step, the id the image's number
+  kClassDropout = 11,  // whether a sample is trained without its class; the id is the global sample number
 };
 
 /// Every purpose there is, by its number.
@@ -22,9 +23,9 @@ inline constexpr std::array kAllPurposes = [] {
   using enum Purpose;
   using enum DiffusionPurpose;
   const auto number = [](auto purpose) { return static_cast<uint8_t>(purpose); };
-  return std::array{number(kInit),       number(kShuffle), number(kAugment),     number(kDropout),
-                    number(kTimesteps),  number(kNoise),   number(kSampleStart), number(kSampleNoise),
-                    number(kKnownNoise), number(kResample)};
+  return std::array{number(kInit),       number(kShuffle),  number(kAugment),     number(kDropout),
+                    number(kTimesteps),  number(kNoise),    number(kSampleStart), number(kSampleNoise),
+                    number(kKnownNoise), number(kResample), number(kClassDropout)};
 }();
 static_assert(
     [] {

@@ -45,6 +45,7 @@ json settings_of(const Trainer& trainer) {
       {"loss_weighting", static_cast<int>(c.weighting)},
   };
   if (c.weighting == LossWeighting::kMinSnr) settings["snr_gamma"] = c.snr_gamma;
+  if (c.class_dropout > 0) settings["class_dropout"] = c.class_dropout;
   if (c.optimizer.ema) {
     settings["ema_inv_gamma"] = c.optimizer.ema->inv_gamma;
     settings["ema_power"] = c.optimizer.ema->power;
@@ -79,8 +80,9 @@ json read_state(const fs::path& folder) {
   return state;
 }
 
-std::vector<std::string> compare_settings(const json& theirs, const json& ours) {
+std::vector<std::string> compare_settings(json theirs, json ours) {
   std::vector<std::string> warnings;
+  for (json* settings : {&theirs, &ours}) settings->emplace("class_dropout", 0.0);  // where there is none
   for (const auto& [key, value] : ours.items()) {
     if (theirs.contains(key) && theirs.at(key) != value)
       warnings.push_back(str("the interrupted run had ", key, " ", theirs.at(key).dump(), ", now it is ",

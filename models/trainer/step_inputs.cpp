@@ -20,9 +20,11 @@ StepInputs::StepInputs(const TrainConfig& c, size_t host_blocks)
     : time_type_(timestep_type(c.unet)),
       label_type_(class_label_type(c.unet)),
       labelled_(c.unet.takes_class_labels()),
+      null_class_(c.unet.imago_null_class.value_or(-1)),
       host_blocks_(host_blocks),
       labels_(host_blocks * static_cast<size_t>(c.images_per_step())),
       timesteps_(static_cast<size_t>(c.images_per_step())),
+      shown_labels_(static_cast<size_t>(c.batch_size)),
       micro_batches_(static_cast<size_t>(c.gradient_accumulation_steps)) {
   const int64_t n = c.batch_size;
   for (size_t i = 0; i < micro_batches_.size(); ++i) {  // in the order of Field
@@ -78,9 +80,10 @@ void StepInputs::set_micro_batch(int i, const Batch& batch, const Objective& obj
     timesteps[k] = numbers.timestep;
     std::copy(numbers.coefficients.begin(), numbers.coefficients.end(), &coefficients[4 * k]);
     weights[k] = numbers.weight;
+    shown_labels_[k] = numbers.class_dropped ? null_class_ : batch.labels[k];
   }
   store(place(i, kTimesteps), time_type_, timesteps);
-  if (labelled_) store(place(i, kClassLabels), label_type_, batch.labels);
+  if (labelled_) store(place(i, kClassLabels), label_type_, shown_labels_);
 }
 
 void StepInputs::set_update(const AdamWStep& update) {

@@ -41,10 +41,12 @@ class StepInputs {
 
   DType time_type_, label_type_;
   bool labelled_;
+  int null_class_;                  // what a sample is shown whose class is dropped
   size_t host_blocks_, block_ = 0;  // the block of the next upload
   PackedUpload packed_;
   std::vector<int32_t> labels_;  // of the ring, as the data has them: the model wants another type, or none
-  std::vector<int> timesteps_;
+  std::vector<int> timesteps_,
+      shown_labels_;  // of the step's images; of a micro-batch's, as the model sees them
   std::vector<MicroBatch> micro_batches_;
   Tensor update_;
 };

@@ -30,6 +30,8 @@ struct TrainConfig {
   AdamW::Options optimizer;
   LossWeighting weighting = LossWeighting::kOne;
   double snr_gamma = 5;  // for LossWeighting::kMinSnr
+  double class_dropout =
+      0;  // the share of samples that are shown unet.imago_null_class instead of their class
 
   uint64_t seed = 0;
   Device device = Device::kCpu;

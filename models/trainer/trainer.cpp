@@ -23,6 +23,8 @@ void check_channels(const UNetConfig& unet) {
 /// That the model's tables have rows for the times and the classes that it will see.
 void check_tables(const TrainConfig& config, const Dataset& data) {
   const UNetConfig& u = config.unet;
+  if (config.class_dropout > 0 && !u.imago_null_class)
+    bad_input("class dropout needs a model with a row for \"no class\" (imago_null_class)");
   if (u.time_embedding_type == "learned" &&
       *u.num_train_timesteps < config.scheduler.noise.num_train_timesteps)
     bad_input("num_train_timesteps of the model is ", *u.num_train_timesteps,
@@ -35,6 +37,9 @@ void check_tables(const TrainConfig& config, const Dataset& data) {
   if (classes == 0) bad_input("the model takes class labels, and the data has none: ", data.description());
   if (!u.class_embed_type && classes > *u.num_class_embeds)
     bad_input("num_class_embeds is ", *u.num_class_embeds, ", and the data has ", classes, " classes");
+  if (u.imago_null_class && *u.imago_null_class < classes)
+    bad_input("imago_null_class is ", *u.imago_null_class, ", which is a class of the data: \"",
+              data.class_names()[static_cast<size_t>(*u.imago_null_class)], '"');
 }
 
 int steps_in_flight(const TrainConfig& config) {

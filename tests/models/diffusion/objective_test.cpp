@@ -160,6 +160,25 @@ TEST(Objective, TimesAreUniformAndBelongToTheSample) {
   EXPECT_NEAR(equal, kDraws / 1000, 5 * std::sqrt(kDraws / 1000.0));
 }
 
+// The share of dropped classes is the one asked for, whichever samples they are, and is independent of their
+// times.
+TEST(Objective, ClassesAreDroppedBySample) {
+  constexpr int kDraws = 100000;
+  const Objective objective(SchedulerConfig{}, {.seed = kSeed, .class_dropout = 0.1});
+  int dropped = 0, early = 0;
+  for (int64_t id = 0; id < kDraws; ++id) {
+    const SampleNumbers numbers = objective.numbers_of(id);
+    EXPECT_EQ(numbers.class_dropped, objective.drops_class_of(id));
+    dropped += numbers.class_dropped;
+    early += numbers.class_dropped && numbers.timestep < 500;
+  }
+  EXPECT_NEAR(dropped, 0.1 * kDraws, 5 * std::sqrt(0.1 * 0.9 * kDraws));
+  EXPECT_NEAR(early, dropped / 2.0, 5 * std::sqrt(dropped / 4.0));
+  const Objective keeps(SchedulerConfig{}, {.seed = kSeed});
+  for (int64_t id = 0; id < 1000; ++id) EXPECT_FALSE(keeps.drops_class_of(id));
+  EXPECT_THROW(Objective(SchedulerConfig{}, {.class_dropout = 1}), Error);
+}
+
 TEST(Objective, Weights) {
   const auto weight = [](PredictionType type, LossWeighting weighting, int t) {
     return Objective(config_of(type), {.weighting = weighting}).weight_of(t);

@@ -15,6 +15,7 @@ TEST(RandomStreams, KeepTheirNumbers) {
   EXPECT_EQ(random_stream(Purpose::kDropout, 7), 0x06000007u);
   EXPECT_EQ(random_stream(DiffusionPurpose::kSampleStart), 0x07000000u);
   EXPECT_EQ(random_stream(DiffusionPurpose::kSampleNoise, 999), 0x080003e7u);
+  EXPECT_EQ(random_stream(DiffusionPurpose::kClassDropout), 0x0b000000u);
 }
 
 TEST(RandomStreams, AnIndexThatIsTooLargeStaysWithinItsPurpose) {

@@ -201,6 +201,36 @@ TEST(TrainerTest, ClassLabelsReachTheModel) {
   expect_bad_input({"class labels", "64 blobs"}, [&] { Trainer(c, std::make_shared<Blobs>(3, 0)); });
 }
 
+TEST(TrainerTest, DroppedClassesTrainTheNullClass) {
+  TrainConfig c = tiny_config(20);
+  c.unet.num_class_embeds = 3;
+  c.unet.imago_null_class = 2;
+  const auto rows_of_table = [&](double class_dropout) {
+    c.class_dropout = class_dropout;
+    Trainer trainer(c, std::make_shared<Blobs>(3, 2));
+    const auto& entries = trainer.parameters().entries();
+    const auto e = std::find_if(entries.begin(), entries.end(),
+                                [](const auto& x) { return x.name == "class_embedding.weight"; });
+    const auto table = [&] {
+      return to_vector<float>(trainer.parameters().view(trainer.parameters().values(), *e));  // [3,64]
+    };
+    const std::vector<float> before = table();
+    while (!trainer.finished()) trainer.step();
+    const std::vector<float> after = table();
+    std::vector<bool> moved(3);
+    for (size_t i = 0; i < before.size(); ++i)
+      if (std::abs(after[i] - before[i]) > 1e-3) moved[i / 64] = true;  // weight decay alone: 2e-8 a step
+    return moved;
+  };
+  EXPECT_EQ(rows_of_table(0), (std::vector<bool>{true, true, false}));
+  EXPECT_EQ(rows_of_table(0.5), (std::vector<bool>{true, true, true}));
+  c.unet.imago_null_class = 1;
+  expect_bad_input({"imago_null_class", "1", "a class of the data"},
+                   [&] { Trainer(c, std::make_shared<Blobs>(3, 2)); });
+  c.unet.imago_null_class.reset();
+  expect_bad_input({"class dropout", "imago_null_class"}, [&] { Trainer(c, std::make_shared<Blobs>(3, 2)); });
+}
+
 TEST(PlanTest, KnowsThePublishedModels) {
   TrainConfig c;
   c.unet = UNetConfig::train_unconditional(64);
