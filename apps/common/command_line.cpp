@@ -76,6 +76,17 @@ struct CommandLine::Impl {
   CLI::Option* finish(CLI::Option* option) { return option->group(heading)->take_last(); }
 
   template <class T>
+  CLI::Option* number(const std::string& name, T& value, const NumberRange& range, const std::string& help) {
+    const auto accepts = [range](const std::string& given) {
+      double x;
+      return parse_number(given, x) && range.contains(x);
+    };
+    return finish(app.add_option(name, value, help))
+        ->check(expecting(range.to_string(), accepts))
+        ->type_name("X");
+  }
+
+  template <class T>
   void whole_number(const std::string& name, T& value, int64_t min, const std::string& help) {
     using Number = std::conditional_t<std::is_same_v<T, std::optional<int>>, int, T>;
     const auto accepts = [min](const std::string& given) {
@@ -156,14 +167,11 @@ void CommandLine::seed(const std::string& name, uint64_t& value, const std::stri
 
 void CommandLine::number(const std::string& name, double& value, const NumberRange& range,
                          const std::string& help) {
-  const auto accepts = [range](const std::string& given) {
-    double x;
-    return parse_number(given, x) && range.contains(x);
-  };
-  impl_->finish(impl_->app.add_option(name, value, help))
-      ->check(expecting(range.to_string(), accepts))
-      ->type_name("X")
-      ->default_str(shortest(value));
+  impl_->number(name, value, range, help)->default_str(shortest(value));
+}
+void CommandLine::number(const std::string& name, std::optional<double>& value, const NumberRange& range,
+                         const std::string& help) {
+  impl_->number(name, value, range, help);
 }
 
 void CommandLine::choice(const std::string& name, std::string& value,

@@ -56,6 +56,8 @@ class CommandLine {
   void whole_number(const std::string& name, std::optional<int>& value, int64_t min, const std::string& help);
   void seed(const std::string& name, uint64_t& value, const std::string& help);
   void number(const std::string& name, double& value, const NumberRange& range, const std::string& help);
+  void number(const std::string& name, std::optional<double>& value, const NumberRange& range,
+              const std::string& help);
   void choice(const std::string& name, std::string& value, std::initializer_list<const char*> choices,
               const std::string& help);
   /// Two values behind one name.

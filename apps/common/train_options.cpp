@@ -44,6 +44,15 @@ void add_model_options(CommandLine& cli, TrainOptions& o) {
            "A UNet2DModel's config.json, or a folder that holds one; with weights beside it, training starts "
            "from them. "
            "Default: the 113.7 M parameter model of train_unconditional.py");
+  cli.choice(
+      "--objective", o.objective, {"ddpm", "flow_matching", "edm"},
+      "What is learned: to undo the steps of a noise schedule; the velocity from images to noise "
+      "(flow matching); images at any noise level, preconditioned (EDM). Default: the model's, else ddpm");
+  cli.number("--level_mean", o.level_mean, NumberRange{-100, 100},
+             "edm: mean of ln(sigma), default -1.2; flow_matching: mean of logit(s), default 0");
+  cli.number("--level_std", o.level_std, NumberRange{0, 100, true},
+             "Its standard deviation; default 1.2 (edm), 1 (flow_matching)");
+  cli.number("--sigma_data", o.sigma_data, NumberRange::positive(), "edm: standard deviation of the images");
   cli.choice("--prediction_type", o.prediction_type, {"epsilon", "sample", "v_prediction"},
              "What the network predicts");
   cli.flag("--class_conditional", o.class_conditional,
@@ -159,18 +168,55 @@ void choose_null_class(UNetConfig& unet, int classes) {
   unet.imago_null_class = *unet.num_class_embeds - 1;
 }
 
-/// The noise schedule: the model folder's, where there is one, with what the options say on top.
-SchedulerConfig make_scheduler_config(const TrainOptions& o, const std::optional<SchedulerConfig>& of_model) {
-  SchedulerConfig s;
-  if (of_model) s = *of_model;
-  s.kind = SchedulerConfig::Kind::kDdpm;
+/// The kind that is trained: the one that --objective names, else that of the model folder.
+SchedulerConfig::Kind trained_kind(const TrainOptions& o, const std::optional<SchedulerConfig>& of_model) {
+  using enum SchedulerConfig::Kind;
+  if (of_model && !o.objective_given) return has_betas(of_model->kind) ? kDdpm : of_model->kind;
+  return o.objective == "edm" ? kEdmEuler : o.objective == "flow_matching" ? kFlowEuler : kDdpm;
+}
+
+/// Options that the objective does not know.
+void refuse_options_of_others(const TrainOptions& o, SchedulerConfig::Kind kind) {
+  const bool betas = has_betas(kind), flow = is_flow(kind);
+  const auto refuse = [&](const char* option, bool given) {
+    if (given)
+      bad_input(option, ": has no meaning for the objective ",
+                betas  ? "ddpm"
+                : flow ? "flow_matching"
+                       : "edm");
+  };
+  refuse("--ddpm_beta_schedule", o.beta_schedule_given && !betas);
+  refuse("--snr_gamma", o.snr_gamma_given && !betas);
+  refuse("--level_mean", o.level_mean && betas);
+  refuse("--level_std", o.level_std && betas);
+  refuse("--sigma_data", o.sigma_data_given && (betas || flow));
+  refuse("--prediction_type", o.prediction_type_given && flow);
+  refuse("--prediction_type sample", o.prediction_type_given && !betas && o.prediction_type == "sample");
+}
+
+/// The objective's numbers: the model folder's, where it was trained for the same, with what the options say
+/// on top.
+SchedulerConfig make_scheduler_config(const TrainOptions& o, std::optional<SchedulerConfig> of_model) {
+  const SchedulerConfig::Kind kind = trained_kind(o, of_model);
+  refuse_options_of_others(o, kind);
+  if (of_model && (has_betas(of_model->kind) != has_betas(kind) || is_flow(of_model->kind) != is_flow(kind)))
+    of_model.reset();
+  SchedulerConfig s = of_model ? *of_model : defaults_of(kind);
+  s.kind = kind;
   if (!of_model || o.prediction_type_given)
     s.prediction_type = parse_prediction_type(o.prediction_type, "--prediction_type");
   const bool changed = o.beta_schedule_given || o.num_steps_given;
   if (!of_model || o.beta_schedule_given) s.noise.beta_schedule = o.ddpm_beta_schedule;
   if (!of_model || o.num_steps_given) s.noise.num_train_timesteps = o.ddpm_num_steps;
   if (changed) s.noise.trained_betas.reset();
+  if (!of_model || o.sigma_data_given) s.sigma_data = o.sigma_data;
   return s;
+}
+
+std::optional<LevelDistribution> make_levels(const TrainOptions& o, SchedulerConfig::Kind kind) {
+  if (has_betas(kind)) return std::nullopt;
+  const LevelDistribution levels = default_levels(kind);
+  return LevelDistribution{o.level_mean.value_or(levels.mean), o.level_std.value_or(levels.std)};
 }
 
 /// A folder with a model: its weights are the start. A folder with a configuration alone, or a file: none.
@@ -208,6 +254,8 @@ std::optional<TrainOptions> parse_train_options(int argc, const char* const* arg
   add_output_options(cli, o);
   add_foreign_options(cli);
   if (!cli.parse(argc, argv)) return std::nullopt;
+  o.objective_given = cli.given("--objective");
+  o.sigma_data_given = cli.given("--sigma_data");
   o.prediction_type_given = cli.given("--prediction_type");
   o.beta_schedule_given = cli.given("--ddpm_beta_schedule");
   o.num_steps_given = cli.given("--ddpm_num_steps");
@@ -261,9 +309,11 @@ TrainConfig make_train_config(const TrainOptions& o, std::vector<std::string>& w
     c.optimizer.ema = ema;
   }
   // train_unconditional.py weighs the losses of a model that predicts x_0 by the signal-to-noise ratio.
-  if (c.scheduler.prediction_type == PredictionType::kSample) c.weighting = LossWeighting::kSnr;
+  if (has_betas(c.scheduler.kind) && c.scheduler.prediction_type == PredictionType::kSample)
+    c.weighting = LossWeighting::kSnr;
   if (o.snr_gamma_given) c.weighting = LossWeighting::kMinSnr;
   c.snr_gamma = o.snr_gamma;
+  c.levels = make_levels(o, c.scheduler.kind);
   c.class_dropout = o.class_dropout;
 
   c.seed = o.seed;

@@ -22,6 +22,9 @@ struct TrainOptions {
   int dataloader_num_workers = 0;
   // Model
   std::string model_config_name_or_path;
+  std::string objective = "ddpm";
+  std::optional<double> level_mean, level_std;
+  double sigma_data = 0.5;
   std::string prediction_type = "epsilon", ddpm_beta_schedule = "linear";
   int ddpm_num_steps = 1000;
   bool class_conditional = false;
@@ -51,8 +54,8 @@ struct TrainOptions {
   int preview_inference_steps = 50, eval_batch_size = 16;
 
   // Which of those that a model folder says, too, were given
-  bool prediction_type_given = false, beta_schedule_given = false, num_steps_given = false,
-       snr_gamma_given = false;
+  bool objective_given = false, sigma_data_given = false, prediction_type_given = false,
+       beta_schedule_given = false, num_steps_given = false, snr_gamma_given = false;
   /// Every option with its value, for the report.
   std::vector<std::pair<std::string, std::string>> table;
 };

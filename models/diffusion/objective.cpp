@@ -24,10 +24,27 @@ std::array<float, 4> coefficients_of(double alpha_bar, PredictionType type) {
   failure("no such prediction type");
 }
 
+/// Of a normal variable's range, each as probable as the others.
+int quarter_of_normal(double z) {
+  constexpr double kQuartile = 0.6744897501960817;
+  return (z >= -kQuartile) + (z >= 0) + (z >= kQuartile);
+}
+
 }  // namespace
 
+LevelDistribution default_levels(SchedulerConfig::Kind kind) {
+  return kind == SchedulerConfig::Kind::kEdmEuler ? LevelDistribution{-1.2, 1.2} : LevelDistribution{0, 1};
+}
+
 Objective::Objective(const SchedulerConfig& config, const Options& options)
-    : config_(config), options_(options), schedule_(config.noise) {
+    : config_(config),
+      options_(options),
+      levels_(options.levels.value_or(default_levels(config.kind))),
+      schedule_(config.noise) {
+  if (!has_betas(config.kind) && options.weighting != LossWeighting::kOne)
+    bad_input("weights by the signal-to-noise ratio are for DDPM alone, not for ", name_of(config.kind));
+  if (!(levels_.std > 0))
+    bad_input("standard deviation of noise levels: expected more than 0, not ", levels_.std);
   if (options.weighting == LossWeighting::kMinSnr && !(options.snr_gamma > 0))
     bad_input("min-SNR gamma: expected more than 0, not ", options.snr_gamma);
   if (!(options.class_dropout >= 0 && options.class_dropout < 1))
@@ -37,8 +54,12 @@ Objective::Objective(const SchedulerConfig& config, const Options& options)
 void Objective::check_model(const UNetConfig& model) const {
   if (model.time_embedding_type == "fourier")
     bad_input(
-        "time_embedding_type \"fourier\" divides by the time and cannot be trained with DDPM, whose times "
-        "include 0");
+        "time_embedding_type \"fourier\" divides images by the time and cannot be trained: times here "
+        "include 0 "
+        "(DDPM) or are no standard deviations (EDM, flow matching)");
+  if (model.time_embedding_type == "learned" && !has_betas(config_.kind))
+    bad_input("time_embedding_type \"learned\" knows whole times only, and ", name_of(config_.kind),
+              " has others");
 }
 
 int Objective::timestep_of(int64_t sample_id) const {
@@ -60,15 +81,52 @@ float Objective::weight_of(int t) const {
   failure("no such prediction type");
 }
 
+SampleNumbers Objective::numbers_with_betas(int64_t sample_id) const {
+  const int t = timestep_of(sample_id);
+  return {.time = static_cast<float>(t),
+          .quarter = static_cast<int>(int64_t{t} * 4 / schedule_.timesteps()),
+          .coefficients = coefficients_of(schedule_.alpha_bar(t), config_.prediction_type),
+          .weight = weight_of(t)};
+}
+
+// logit(s) = mean + std z, and the scheduler's shift towards noise.
+SampleNumbers Objective::numbers_of_flow(double z) const {
+  const double drawn = 1 / (1 + std::exp(-(levels_.mean + levels_.std * z)));
+  const double s = config_.shift * drawn / (1 + (config_.shift - 1) * drawn);
+  return {.time = static_cast<float>(s * config_.noise.num_train_timesteps),
+          .quarter = quarter_of_normal(z),
+          .coefficients = {static_cast<float>(1 - s), static_cast<float>(s), -1, 1},
+          .weight = 1};
+}
+
+// ln(sigma) = mean + std z. With r = sqrt(sigma^2 + sd^2): c_in = 1 / r, c_skip = sd^2 / r^2 and c_out =
+// sigma sd / r, so the target is sigma / (sd r) x_0 - sd / r e, and the weight lambda c_out^2 is 1.
+SampleNumbers Objective::numbers_of_edm(double z) const {
+  const double log_sigma = levels_.mean + levels_.std * z, sigma = std::exp(log_sigma);
+  const double sd = config_.sigma_data, r = std::sqrt(sigma * sigma + sd * sd);
+  const double sign = config_.prediction_type == PredictionType::kVPrediction ? -1 : 1;  // of c_out
+  return {.time = static_cast<float>(log_sigma / 4),
+          .quarter = quarter_of_normal(z),
+          .coefficients = {static_cast<float>(1 / r), static_cast<float>(sigma / r),
+                           static_cast<float>(sign * sigma / (sd * r)), static_cast<float>(-sign * sd / r)},
+          .weight = 1};
+}
+
 bool Objective::drops_class_of(int64_t sample_id) const {
   return uniform_at(options_.seed, random_stream(DiffusionPurpose::kClassDropout), sample_id, 0) <
          options_.class_dropout;
 }
 
 SampleNumbers Objective::numbers_of(int64_t sample_id) const {
-  const int t = timestep_of(sample_id);
-  return {t, coefficients_of(schedule_.alpha_bar(t), config_.prediction_type), weight_of(t),
-          drops_class_of(sample_id)};
+  const auto z = [&] {
+    return static_cast<double>(
+        normal_at(options_.seed, random_stream(DiffusionPurpose::kTimesteps), sample_id, 0));
+  };
+  SampleNumbers numbers = has_betas(config_.kind) ? numbers_with_betas(sample_id)
+                          : is_flow(config_.kind) ? numbers_of_flow(z())
+                                                  : numbers_of_edm(z());
+  numbers.class_dropped = drops_class_of(sample_id);
+  return numbers;
 }
 
 NoisedImages Objective::noised(const MicroBatch& batch) const {

@@ -1,8 +1,9 @@
-// What a denoising diffusion model is trained for: to predict what was added (Ho 2020, equation 14 and
-// algorithm 1).
+// What a denoising diffusion model is trained for: to predict what was added to an image (Ho 2020, equation
+// 14 and algorithm 1), or a sum of that and the image.
 #pragma once
 
 #include <array>
+#include <optional>
 
 #include "engine/tensor/tensor.h"
 #include "models/diffusion/scheduler_config.h"
@@ -17,12 +18,20 @@ enum class LossWeighting {
   kMinSnr,  // Hang 2023: epsilon min(S,g)/S, sample min(S,g), v min(S,g)/(S+1)
 };
 
+/// Of the noise levels in training: ln(sigma) of EDM, logit(s) of flow matching is normally distributed.
+struct LevelDistribution {
+  double mean, std;
+};
+/// EDM: -1.2, 1.2 (Karras 2022, table 1); flow matching: 0, 1 (Esser 2024, section 3.1).
+LevelDistribution default_levels(SchedulerConfig::Kind kind);
+
 /// What the objective draws for one sample, and what follows from it.
 struct SampleNumbers {
-  int timestep;
+  float time;   // what the model is given: t, ln(sigma) / 4 (EDM) or T s (flow matching)
+  int quarter;  // of the times there are, from little noise to much: 0 to 3
   std::array<float, 4> coefficients;  // for q_sample
   float weight;
-  bool class_dropped;  // the model is shown "no class" instead of the sample's
+  bool class_dropped = false;  // the model is shown "no class" instead of the sample's
 };
 
 /// A micro-batch, on the device: images, and their SampleNumbers in the types that the model wants.
@@ -41,7 +50,13 @@ struct NoisedImages {
   Tensor target;  // [N,H,W,C] float32 (float64)
 };
 
-/// x_t = sqrt(ab) x_0 + sqrt(1-ab) e; the target is e, x_0 or v = sqrt(ab) e - sqrt(1-ab) x_0. The model
+/// One of three, by the kind of the scheduler. In all of them the model's input and target are sums of the
+/// image x_0 and the noise e, so they differ in numbers alone:
+///   betas   x_t = sqrt(ab) x_0 + sqrt(1-ab) e; the target is e, x_0 or v = sqrt(ab) e - sqrt(1-ab) x_0.
+///   flow    x_s = (1-s) x_0 + s e; the target is e - x_0 (Lipman 2023; Liu 2023).
+///   EDM     c_in (x_0 + sigma e); the target is (x_0 - c_skip (x_0 + sigma e)) / c_out, whose weight is 1
+///           (Karras 2022, equation 8 and table 1).
+/// The model
 /// stands between noised() and loss(), both of which are functions of (seed, batch) and nothing but
 /// operations of the device:
 ///   const auto [xt, target] = objective.noised(batch);
@@ -53,7 +68,8 @@ class Objective {
     uint64_t seed = 0;
     DType activations = DType::kFloat32;
     LossWeighting weighting = LossWeighting::kOne;
-    double snr_gamma = 5;  // kMinSnr's g
+    double snr_gamma = 5;                     // kMinSnr's g
+    std::optional<LevelDistribution> levels = std::nullopt;  // absent: default_levels()
     /// The share of samples that are trained without their class (Ho & Salimans 2022, algorithm 1).
     double class_dropout = 0;
   };
@@ -70,17 +86,23 @@ class Objective {
   /// each, backward gives the gradient of the mean.
   Tensor loss(const Tensor& prediction, const Tensor& target, const MicroBatch& batch) const;
 
+  // ---- With betas ----
+
   /// t of a sample, uniform in 0 .. T-1.
   int timestep_of(int64_t sample_id) const;
   float weight_of(int t) const;
-  bool drops_class_of(int64_t sample_id) const;
   const NoiseSchedule& schedule() const { return schedule_; }
 
  private:
+  SampleNumbers numbers_with_betas(int64_t sample_id) const;
+  SampleNumbers numbers_of_flow(double z) const;
+  SampleNumbers numbers_of_edm(double z) const;
+  bool drops_class_of(int64_t sample_id) const;
   DType exact() const { return options_.activations == DType::kFloat64 ? DType::kFloat64 : DType::kFloat32; }
 
   SchedulerConfig config_;
   Options options_;
+  LevelDistribution levels_;
   NoiseSchedule schedule_;
 };
 

@@ -21,12 +21,6 @@ using enum SchedulerConfig::Kind;
 constexpr Kind kAllKinds[] = {kDdpm,           kDdim, kDpmSolver, kUniPc,     kEuler,
                               kEulerAncestral, kHeun, kEdmEuler,  kFlowEuler, kFlowHeun};
 
-bool has_betas(Kind kind) {
-  return kind != kEdmEuler && kind != kFlowEuler && kind != kFlowHeun;
-}
-bool is_flow(Kind kind) {
-  return kind == kFlowEuler || kind == kFlowHeun;
-}
 bool is_multistep(Kind kind) {
   return kind == kDpmSolver || kind == kUniPc;
 }
@@ -309,6 +303,14 @@ const char* name_of(Kind kind) {
     case kFlowHeun: return "FlowMatchHeunDiscreteScheduler";
   }
   return "?";
+}
+
+bool has_betas(Kind kind) {
+  return kind != kEdmEuler && kind != kFlowEuler && kind != kFlowHeun;
+}
+
+bool is_flow(Kind kind) {
+  return kind == kFlowEuler || kind == kFlowHeun;
 }
 
 SchedulerConfig defaults_of(Kind kind) {

@@ -74,6 +74,9 @@ struct SchedulerConfig {
 
 /// diffusers' name of the class.
 const char* name_of(SchedulerConfig::Kind kind);
+/// Models of a kind with betas are trained at the times 0 .. T-1; flow matching and EDM have noise levels.
+bool has_betas(SchedulerConfig::Kind kind);
+bool is_flow(SchedulerConfig::Kind kind);
 /// A configuration without any key.
 SchedulerConfig defaults_of(SchedulerConfig::Kind kind);
 /// Whether the class has a key of this name that matters here.

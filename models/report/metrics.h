@@ -19,8 +19,8 @@ struct MetricsRow {
   int64_t epoch = 0;   // from 0
   int64_t images = 0;  // seen since the start of training, this step included
   float loss = kNotMeasured;
-  /// Mean loss of the images whose timestep fell into the first, ..., last quarter of the schedule
-  /// (loss_q1 ... loss_q4).
+  /// Mean loss of the images whose time fell into the first, ..., last quarter of the schedule, from little
+  /// noise to much (loss_q1 ... loss_q4).
   std::array<float, 4> loss_by_quartile{kNotMeasured, kNotMeasured, kNotMeasured, kNotMeasured};
   double learning_rate = 0;
   float grad_norm = kNotMeasured;  // before clipping

@@ -45,6 +45,11 @@ json settings_of(const Trainer& trainer) {
       {"loss_weighting", static_cast<int>(c.weighting)},
   };
   if (c.weighting == LossWeighting::kMinSnr) settings["snr_gamma"] = c.snr_gamma;
+  if (!has_betas(c.scheduler.kind)) {
+    const LevelDistribution levels = c.levels.value_or(default_levels(c.scheduler.kind));
+    settings["level_mean"] = levels.mean;
+    settings["level_std"] = levels.std;
+  }
   if (c.class_dropout > 0) settings["class_dropout"] = c.class_dropout;
   if (c.optimizer.ema) {
     settings["ema_inv_gamma"] = c.optimizer.ema->inv_gamma;

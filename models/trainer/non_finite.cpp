@@ -49,8 +49,8 @@ void explain_non_finite(TrainingStep& step, int64_t number) {
         str(what, "; the first such value came out of ", found->op, " in layer ", found->layer);
     if (found->image < 0) throw NonFiniteError(where);
     const auto image = static_cast<size_t>(i * step.config().batch_size + found->image);
-    throw NonFiniteError(str(where, ", at timestep ", step.inputs().timesteps()[image], " (image ",
-                             found->image, " of the batch)"));
+    throw NonFiniteError(str(where, ", at timestep ", step.inputs().times()[image], " (image ", found->image,
+                             " of the batch)"));
   }
   // Each pass alone may be finite, and their sum not.
   throw NonFiniteError(what + "; the gradients of its batches overflow when they are added");

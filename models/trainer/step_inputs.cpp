@@ -23,7 +23,8 @@ StepInputs::StepInputs(const TrainConfig& c, size_t host_blocks)
       null_class_(c.unet.imago_null_class.value_or(-1)),
       host_blocks_(host_blocks),
       labels_(host_blocks * static_cast<size_t>(c.images_per_step())),
-      timesteps_(static_cast<size_t>(c.images_per_step())),
+      times_(static_cast<size_t>(c.images_per_step())),
+      quarters_(static_cast<size_t>(c.images_per_step())),
       shown_labels_(static_cast<size_t>(c.batch_size)),
       micro_batches_(static_cast<size_t>(c.gradient_accumulation_steps)) {
   const int64_t n = c.batch_size;
@@ -59,8 +60,9 @@ std::vector<Batch> StepInputs::ring() {
   return ring;
 }
 
-/// Whole numbers, in the type that the model wants.
-void StepInputs::store(PackedUpload::Index place, DType type, std::span<const int> values) {
+/// In the type that the model wants.
+template <class T>
+void StepInputs::store(PackedUpload::Index place, DType type, std::span<const T> values) {
   if (type == DType::kInt32)
     std::copy(values.begin(), values.end(), packed_.host<int32_t>(place, block_).begin());
   else
@@ -72,18 +74,19 @@ void StepInputs::set_micro_batch(int i, const Batch& batch, const Objective& obj
   check(batch.slot % per_step == static_cast<size_t>(i), "micro-batch ", i, " of ", per_step, " from slot ",
         batch.slot);
   block_ = batch.slot / per_step;
-  const std::span timesteps = std::span(timesteps_).subspan(static_cast<size_t>(i) * n, n);
+  const size_t first = static_cast<size_t>(i) * n;
   const std::span coefficients = packed_.host<float>(place(i, kCoefficients), block_);
   const std::span weights = packed_.host<float>(place(i, kWeights), block_);
   for (size_t k = 0; k < n; ++k) {
     const SampleNumbers numbers = objective.numbers_of(batch.ids[k]);
-    timesteps[k] = numbers.timestep;
+    times_[first + k] = numbers.time;
+    quarters_[first + k] = numbers.quarter;
     std::copy(numbers.coefficients.begin(), numbers.coefficients.end(), &coefficients[4 * k]);
     weights[k] = numbers.weight;
     shown_labels_[k] = numbers.class_dropped ? null_class_ : batch.labels[k];
   }
-  store(place(i, kTimesteps), time_type_, timesteps);
-  if (labelled_) store(place(i, kClassLabels), label_type_, shown_labels_);
+  store<float>(place(i, kTimesteps), time_type_, std::span(times_).subspan(first, n));
+  if (labelled_) store<int>(place(i, kClassLabels), label_type_, shown_labels_);
 }
 
 void StepInputs::set_update(const AdamWStep& update) {

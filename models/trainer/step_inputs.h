@@ -24,8 +24,9 @@ class StepInputs {
   void set_micro_batch(int i, const Batch& batch, const Objective& objective);
   void set_update(const AdamWStep& update);
   void upload();
-  /// The times of the step's images, micro-batch after micro-batch.
-  const std::vector<int>& timesteps() const { return timesteps_; }
+  /// SampleNumbers::time and quarter of the step's images, micro-batch after micro-batch.
+  const std::vector<float>& times() const { return times_; }
+  const std::vector<int>& quarters() const { return quarters_; }
 
   // ---- On the device ----
 
@@ -37,7 +38,8 @@ class StepInputs {
   /// In packed_: field f of micro-batch i. The update lies behind them.
   static PackedUpload::Index place(int i, Field f) { return static_cast<size_t>(i * kFields + f); }
   PackedUpload::Index update_place() const { return place(static_cast<int>(micro_batches_.size()), kImages); }
-  void store(PackedUpload::Index place, DType type, std::span<const int> values);
+  template <class T>
+  void store(PackedUpload::Index place, DType type, std::span<const T> values);
 
   DType time_type_, label_type_;
   bool labelled_;
@@ -45,8 +47,9 @@ class StepInputs {
   size_t host_blocks_, block_ = 0;  // the block of the next upload
   PackedUpload packed_;
   std::vector<int32_t> labels_;  // of the ring, as the data has them: the model wants another type, or none
-  std::vector<int> timesteps_,
-      shown_labels_;  // of the step's images; of a micro-batch's, as the model sees them
+  std::vector<float> times_;
+  std::vector<int> quarters_;
+  std::vector<int> shown_labels_;  // of a micro-batch, as the model sees them
   std::vector<MicroBatch> micro_batches_;
   Tensor update_;
 };

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <filesystem>
+#include <optional>
 #include <string>
 
 #include "engine/optim/adamw.h"
@@ -29,9 +30,10 @@ struct TrainConfig {
   int64_t lr_warmup_steps = 500;
   AdamW::Options optimizer;
   LossWeighting weighting = LossWeighting::kOne;
-  double snr_gamma = 5;  // for LossWeighting::kMinSnr
-  double class_dropout =
-      0;  // the share of samples that are shown unet.imago_null_class instead of their class
+  double snr_gamma = 5;                     // for LossWeighting::kMinSnr
+  std::optional<LevelDistribution> levels;  // of flow matching and EDM; absent: default_levels()
+  /// The share of samples that are shown unet.imago_null_class instead of their class.
+  double class_dropout = 0;
 
   uint64_t seed = 0;
   Device device = Device::kCpu;

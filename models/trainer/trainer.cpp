@@ -74,19 +74,19 @@ size_t steps_on_host(const TrainConfig& c) {
   return static_cast<size_t>(1 + (loader_options(c).batches_ahead() + per_step - 1) / per_step);
 }
 
-/// Fills in what the device computed; false where a number is not finite. timesteps in 0 .. num_timesteps-1.
-bool fill_in(MetricsRow& row, const float* losses, float grad_norm, const std::vector<int>& timesteps,
-             int num_timesteps) {
+/// Fills in what the device computed; false where a number is not finite. quarters: SampleNumbers::quarter of
+/// each image.
+bool fill_in(MetricsRow& row, const float* losses, float grad_norm, const std::vector<int>& quarters) {
   std::array<double, 4> sums{};
   std::array<int, 4> counts{};
   double sum = 0;
-  for (size_t i = 0; i < timesteps.size(); ++i) {
-    const auto quartile = static_cast<size_t>(int64_t{timesteps[i]} * 4 / num_timesteps);
+  for (size_t i = 0; i < quarters.size(); ++i) {
+    const auto q = static_cast<size_t>(quarters[i]);
     sum += losses[i];
-    sums[quartile] += losses[i];
-    counts[quartile] += 1;
+    sums[q] += losses[i];
+    counts[q] += 1;
   }
-  row.loss = static_cast<float>(sum / static_cast<double>(timesteps.size()));
+  row.loss = static_cast<float>(sum / static_cast<double>(quarters.size()));
   for (size_t q = 0; q < 4; ++q) {
     if (counts[q] > 0) row.loss_by_quartile[q] = static_cast<float>(sums[q] / counts[q]);
   }
@@ -146,7 +146,7 @@ std::vector<MetricsRow> Trainer::step() {
   clock_.start();
   const MetricsRow row = begin_row(steps_done());
   const auto await_results = [&] {
-    pending_.push_back({row, step_.inputs().timesteps(), download_later(step_.results())});
+    pending_.push_back({row, step_.inputs().quarters(), download_later(step_.results())});
   };
   begin_step();
   std::vector<MetricsRow> rows;
@@ -183,11 +183,10 @@ std::vector<MetricsRow> Trainer::collect_rows(size_t left_in_flight) {
   if (done.empty()) return {};
   clock_.add();
   const double seconds = clock_.take() / static_cast<double>(done.size());
-  const int num_timesteps = step_.objective().schedule().timesteps();
   std::vector<MetricsRow> rows;
   for (Pending& p : done) {
     const auto* losses = static_cast<const float*>(p.results->wait());
-    if (!fill_in(p.row, losses, losses[p.timesteps.size()], p.timesteps, num_timesteps)) {
+    if (!fill_in(p.row, losses, losses[p.quarters.size()], p.quarters)) {
       pending_.clear();
       compute_again_and_explain(p.row.step);
     }

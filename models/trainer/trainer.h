@@ -62,7 +62,7 @@ class Trainer {
   /// A step that has been enqueued and whose losses have not been read.
   struct Pending {
     MetricsRow row;
-    std::vector<int> timesteps;         // of its images, in order
+    std::vector<int> quarters;          // of its images, in order: SampleNumbers::quarter
     std::unique_ptr<Download> results;  // [images_per_step + 1] float32: their losses, the gradient's norm
   };
 

@@ -11,8 +11,8 @@ TrainingStep::TrainingStep(const TrainConfig& config, size_t host_blocks)
       model_(config.unet),
       parameters_(model_, {config.device, DType::kFloat32, config.compute, true}),
       optimizer_(parameters_, config.optimizer),
-      objective_(config.scheduler,
-                 {config.seed, config.compute, config.weighting, config.snr_gamma, config.class_dropout}),
+      objective_(config.scheduler, {config.seed, config.compute, config.weighting, config.snr_gamma,
+                                    config.levels, config.class_dropout}),
       inputs_(config, host_blocks),
       results_(zeros({config.images_per_step() + 1}, DType::kFloat32, config.device)) {
   objective_.check_model(config.unet);

@@ -41,11 +41,10 @@ std::vector<uint8_t> bytes(int64_t n) {
 }
 
 MicroBatch batch_of(const Objective& objective, const Tensor& images, const std::vector<int64_t>& ids) {
-  std::vector<int> timesteps;
-  std::vector<float> coefficients, weights;
+  std::vector<float> times, coefficients, weights;
   for (const int64_t id : ids) {
     const SampleNumbers numbers = objective.numbers_of(id);
-    timesteps.push_back(numbers.timestep);
+    times.push_back(numbers.time);
     coefficients.insert(coefficients.end(), numbers.coefficients.begin(), numbers.coefficients.end());
     weights.push_back(numbers.weight);
   }
@@ -53,7 +52,7 @@ MicroBatch batch_of(const Objective& objective, const Tensor& images, const std:
   const Device device = images.device();
   return {images,
           from_vector(ids, {n}, device),
-          timesteps_tensor(tiny(), timesteps, device),
+          from_vector(times, {n}, device),
           from_vector(coefficients, {n, 4}, device),
           from_vector(weights, {n}, device),
           {}};
@@ -86,12 +85,11 @@ TEST(Objective, IsWhatThePaperSays) {
     const Objective objective(config_of(type), {.seed = kSeed, .activations = DType::kFloat64});
     const std::vector<double> losses =
         to_vector<double>(losses_of(objective, m.unet, batch(objective, ids, Device::kReference)));
-    const std::vector<int> timesteps = {objective.numbers_of(ids[0]).timestep,
-                                        objective.numbers_of(ids[1]).timestep};
+    const std::vector<int> timesteps = {objective.timestep_of(ids[0]), objective.timestep_of(ids[1])};
     ASSERT_EQ(losses.size(), 2);
     std::vector<double> xt, target;
     for (int n = 0; n < 2; ++n) {
-      EXPECT_EQ(timesteps[n], objective.timestep_of(ids[n]));
+      EXPECT_EQ(objective.numbers_of(ids[n]).time, timesteps[n]);
       const double ab = objective.schedule().alpha_bar(timesteps[n]);
       for (int64_t i = 0; i < kPixels; ++i) {
         const double x0 = pixels[n * kPixels + i] / 127.5 - 1;
@@ -168,15 +166,103 @@ TEST(Objective, ClassesAreDroppedBySample) {
   int dropped = 0, early = 0;
   for (int64_t id = 0; id < kDraws; ++id) {
     const SampleNumbers numbers = objective.numbers_of(id);
-    EXPECT_EQ(numbers.class_dropped, objective.drops_class_of(id));
     dropped += numbers.class_dropped;
-    early += numbers.class_dropped && numbers.timestep < 500;
+    early += numbers.class_dropped && numbers.time < 500;
   }
   EXPECT_NEAR(dropped, 0.1 * kDraws, 5 * std::sqrt(0.1 * 0.9 * kDraws));
   EXPECT_NEAR(early, dropped / 2.0, 5 * std::sqrt(dropped / 4.0));
   const Objective keeps(SchedulerConfig{}, {.seed = kSeed});
-  for (int64_t id = 0; id < 1000; ++id) EXPECT_FALSE(keeps.drops_class_of(id));
+  for (int64_t id = 0; id < 1000; ++id) EXPECT_FALSE(keeps.numbers_of(id).class_dropped);
   EXPECT_THROW(Objective(SchedulerConfig{}, {.class_dropout = 1}), Error);
+}
+
+SchedulerConfig edm(PredictionType type = PredictionType::kEpsilon) {
+  SchedulerConfig c = defaults_of(SchedulerConfig::Kind::kEdmEuler);
+  c.prediction_type = type;
+  return c;
+}
+SchedulerConfig flow_matching() {
+  return defaults_of(SchedulerConfig::Kind::kFlowEuler);
+}
+
+// lambda (D(y) - x_0)^2 with D(y) = c_skip y + c_out F(c_in y; c_noise), y = x_0 + sigma e and lambda =
+// (sigma^2 + sd^2) / (sigma sd)^2, for whatever F says (Karras 2022, equation 8 and table 1).
+TEST(Objective, EdmIsTheWeightedErrorOfTheDenoiser) {
+  constexpr double kEps = 6e-8;  // of a coefficient in float32
+  for (const auto type : {PredictionType::kEpsilon, PredictionType::kVPrediction}) {
+    const Objective objective(edm(type), {.seed = kSeed});
+    for (int64_t id = 0; id < 200; ++id) {
+      const SampleNumbers n = objective.numbers_of(id);
+      const double sigma =
+          std::exp(-1.2 + 1.2 * normal_at(kSeed, random_stream(DiffusionPurpose::kTimesteps), id, 0));
+      EXPECT_NEAR(n.time, std::log(sigma) / 4, 2 * kEps);
+      const double x0 = uniform_at(1, 1, id, 0) * 2 - 1, e = normal_at(1, 2, id, 0),
+                   f = normal_at(1, 3, id, 0);
+      const double sd = 0.5, sum = sigma * sigma + sd * sd, y = x0 + sigma * e;
+      const double c_skip = sd * sd / sum, c_in = 1 / std::sqrt(sum);
+      const double c_out = (type == PredictionType::kVPrediction ? -1 : 1) * sigma * sd / std::sqrt(sum);
+      const double input = n.coefficients[0] * x0 + n.coefficients[1] * e;
+      EXPECT_NEAR(input, c_in * y, 2 * kEps * (c_in * (std::abs(x0) + sigma * std::abs(e))));
+      const double error = c_skip * y + c_out * f - x0;
+      const double target = n.coefficients[2] * x0 + n.coefficients[3] * e;
+      const double size = std::abs(n.coefficients[2] * x0) + std::abs(n.coefficients[3] * e) + std::abs(f);
+      EXPECT_NEAR(n.weight * (f - target) * (f - target), sum / (sigma * sigma * sd * sd) * error * error,
+                  4 * kEps * size * size);
+    }
+  }
+}
+
+// The target is the derivative of x_s by s, and the time T s.
+TEST(Objective, FlowMatchingPredictsTheVelocity) {
+  for (const double shift : {1.0, 3.0}) {
+    SchedulerConfig c = flow_matching();
+    c.shift = shift;
+    const Objective objective(c, {.seed = kSeed, .levels = LevelDistribution{0.5, 2}});
+    for (int64_t id = 0; id < 200; ++id) {
+      const SampleNumbers n = objective.numbers_of(id);
+      const double z = normal_at(kSeed, random_stream(DiffusionPurpose::kTimesteps), id, 0);
+      const double drawn = 1 / (1 + std::exp(-0.5 - 2 * z));
+      const double s = shift * drawn / (1 + (shift - 1) * drawn);
+      EXPECT_NEAR(n.time, 1000 * s, 1e-4);
+      EXPECT_NEAR(n.coefficients[0], 1 - s, 1e-7);
+      EXPECT_NEAR(n.coefficients[1], s, 1e-7);
+      EXPECT_EQ(n.coefficients[2], -1);
+      EXPECT_EQ(n.coefficients[3], 1);
+      EXPECT_EQ(n.weight, 1);
+    }
+  }
+}
+
+// Levels are normally distributed with the mean and the deviation asked for, and their quarters are equally
+// filled.
+TEST(Objective, LevelsAreDistributedAsAsked) {
+  constexpr int kDraws = 100000;
+  for (const LevelDistribution levels : {LevelDistribution{-1.2, 1.2}, LevelDistribution{0.3, 0.7}}) {
+    const Objective objective(edm(), {.seed = kSeed, .levels = levels});
+    double sum = 0, squares = 0;
+    std::array<int, 4> quarters{};
+    for (int64_t id = 0; id < kDraws; ++id) {
+      const SampleNumbers n = objective.numbers_of(id);
+      const double z = (4.0 * n.time - levels.mean) / levels.std;
+      sum += z, squares += z * z;
+      ++quarters.at(static_cast<size_t>(n.quarter));
+    }
+    EXPECT_NEAR(sum / kDraws, 0, 5 / std::sqrt(kDraws));
+    EXPECT_NEAR(squares / kDraws, 1, 5 * std::sqrt(2.0 / kDraws));
+    for (const int count : quarters) EXPECT_NEAR(count, kDraws / 4.0, 5 * std::sqrt(kDraws * 3 / 16.0));
+  }
+}
+
+TEST(Objective, WhatNoiseLevelsDoNotGoWithIsRefused) {
+  for (const SchedulerConfig& c : {edm(), flow_matching()}) {
+    EXPECT_THROW(Objective(c, {.weighting = LossWeighting::kMinSnr}), Error);
+    EXPECT_THROW(Objective(c, {.levels = LevelDistribution{0, 0}}), Error);
+    UNetConfig table = tiny();
+    table.time_embedding_type = "learned";
+    table.num_train_timesteps = 1000;
+    EXPECT_THROW(Objective(c, {}).check_model(table), Error);
+    Objective(c, {}).check_model(tiny());
+  }
 }
 
 TEST(Objective, Weights) {

@@ -201,6 +201,51 @@ TEST(TrainerTest, ClassLabelsReachTheModel) {
   expect_bad_input({"class labels", "64 blobs"}, [&] { Trainer(c, std::make_shared<Blobs>(3, 0)); });
 }
 
+TrainConfig tiny_config_of(SchedulerConfig::Kind kind, int steps) {
+  TrainConfig c = tiny_config(steps);
+  c.scheduler = defaults_of(kind);
+  return c;
+}
+
+// The targets have about the variance of the noise at first: e (DDPM), e - x_0 with an image of mean square
+// 0.8 (flow matching), and one by construction where images have that of sigma_data (EDM).
+TEST(TrainerTest, EveryObjectiveLearns) {
+  for (const auto kind : {SchedulerConfig::Kind::kFlowEuler, SchedulerConfig::Kind::kEdmEuler}) {
+    const auto rows = train(tiny_config_of(kind, 300));
+    const double first = mean_loss(rows, 0, 5), last = mean_loss(rows, 250, 50);
+    EXPECT_GT(first, 0.5) << name_of(kind);
+    EXPECT_LT(last, 0.4 * first) << name_of(kind);
+    for (const MetricsRow& row : rows) EXPECT_TRUE(std::isfinite(row.loss));
+  }
+}
+
+TEST(TrainerTest, EveryObjectiveGoesOnFromACheckpointInTheSameBits) {
+  const TempFolder folder;
+  using enum SchedulerConfig::Kind;
+  for (const auto kind : {kDdpm, kFlowEuler, kEdmEuler}) {
+    TrainConfig c = tiny_config_of(kind, 6);
+    c.unet.num_class_embeds = 3;
+    c.unet.imago_null_class = 2;
+    c.class_dropout = 0.5;
+    const auto data = std::make_shared<Blobs>(3, 2);
+    Trainer whole(c, data);
+    for (int i = 0; i < 3; ++i) whole.step();
+    whole.save_checkpoint(folder / name_of(kind));
+    while (!whole.finished()) whole.step();
+    Trainer resumed(c, data);
+    EXPECT_EQ(resumed.load_checkpoint(folder / name_of(kind)), std::vector<std::string>{});
+    while (!resumed.finished()) resumed.step();
+    EXPECT_EQ(to_vector<float>(resumed.parameters().values()), to_vector<float>(whole.parameters().values()));
+    c.class_dropout = 0.25;
+    const std::vector<std::string> warnings = Trainer(c, data).load_checkpoint(folder / name_of(kind));
+    ASSERT_EQ(warnings.size(), 1u);
+    EXPECT_NE(warnings[0].find("class_dropout 0.5, now it is 0.25"), std::string::npos) << warnings[0];
+    c.scheduler = defaults_of(kind == kEdmEuler ? kFlowEuler : kEdmEuler);
+    expect_bad_input({"another noise schedule"},
+                     [&] { Trainer(c, data).load_checkpoint(folder / name_of(kind)); });
+  }
+}
+
 TEST(TrainerTest, DroppedClassesTrainTheNullClass) {
   TrainConfig c = tiny_config(20);
   c.unet.num_class_embeds = 3;
