@@ -55,6 +55,9 @@ void add_model_options(CommandLine& cli, TrainOptions& o) {
   cli.number("--sigma_data", o.sigma_data, NumberRange::positive(), "edm: standard deviation of the images");
   cli.choice("--prediction_type", o.prediction_type, {"epsilon", "sample", "v_prediction"},
              "What the network predicts");
+  cli.flag("--rescale_betas_zero_snr", o.rescale_betas_zero_snr,
+           "Leave no signal at the last noise level, where sampling begins (Lin 2023), and sample from there "
+           "(timestep spacing \"trailing\"); for v_prediction and sample");
   cli.flag("--class_conditional", o.class_conditional,
            "Tell the model the class of each image; done by itself where its configuration has classes");
   cli.number("--class_dropout", o.class_dropout, NumberRange{0, 1, false, true},
@@ -187,6 +190,7 @@ void refuse_options_of_others(const TrainOptions& o, SchedulerConfig::Kind kind)
   };
   refuse("--ddpm_beta_schedule", o.beta_schedule_given && !betas);
   refuse("--snr_gamma", o.snr_gamma_given && !betas);
+  refuse("--rescale_betas_zero_snr", o.rescale_betas_zero_snr && !betas);
   refuse("--level_mean", o.level_mean && betas);
   refuse("--level_std", o.level_std && betas);
   refuse("--sigma_data", o.sigma_data_given && (betas || flow));
@@ -209,6 +213,15 @@ SchedulerConfig make_scheduler_config(const TrainOptions& o, std::optional<Sched
   if (!of_model || o.beta_schedule_given) s.noise.beta_schedule = o.ddpm_beta_schedule;
   if (!of_model || o.num_steps_given) s.noise.num_train_timesteps = o.ddpm_num_steps;
   if (changed) s.noise.trained_betas.reset();
+  if (o.rescale_betas_zero_snr) {
+    if (s.prediction_type == PredictionType::kEpsilon)
+      bad_input(
+          "--rescale_betas_zero_snr: a model that predicts the noise learns nothing where there is no "
+          "signal; use "
+          "--prediction_type v_prediction");
+    s.noise.rescale_betas_zero_snr = true;
+    s.timestep_spacing = "trailing";
+  }
   if (!of_model || o.sigma_data_given) s.sigma_data = o.sigma_data;
   return s;
 }

@@ -27,6 +27,7 @@ struct TrainOptions {
   double sigma_data = 0.5;
   std::string prediction_type = "epsilon", ddpm_beta_schedule = "linear";
   int ddpm_num_steps = 1000;
+  bool rescale_betas_zero_snr = false;
   bool class_conditional = false;
   double class_dropout = 0;
   // Training

@@ -94,6 +94,22 @@ TEST_F(BadInputTest, Options) {
   refuses({"--device", "tpu"}, {"--device", "tpu"});
 }
 
+TEST_F(BadInputTest, Objectives) {
+  refuses({"--objective", "gan"}, {"--objective", "flow_matching", "edm"});
+  refuses({"--objective", "edm", "--snr_gamma", "5"}, {"--snr_gamma", "edm"});
+  refuses({"--objective", "edm", "--prediction_type", "sample"}, {"--prediction_type sample", "edm"});
+  refuses({"--objective", "flow_matching", "--prediction_type", "epsilon"},
+          {"--prediction_type", "flow_matching"});
+  refuses({"--objective", "flow_matching", "--ddpm_beta_schedule", "linear"}, {"--ddpm_beta_schedule"});
+  refuses({"--level_std", "1"}, {"--level_std", "ddpm"});
+  refuses({"--rescale_betas_zero_snr"}, {"--rescale_betas_zero_snr", "v_prediction"});
+  refuses({"--objective", "edm", "--rescale_betas_zero_snr"}, {"--rescale_betas_zero_snr", "edm"});
+  for (const char* value : {"1", "-0.1", "some"})
+    refuses({"--class_dropout", value}, {"--class_dropout: expected a number >= 0 and < 1"});
+  refuses({"--class_dropout", "0.1"}, {"--class_dropout: the data has no classes"});
+  refuses({"--class_conditional"}, {"--class_conditional: the data has no classes"});
+}
+
 TEST_F(BadInputTest, Models) {
   refuses({"--model_config_name_or_path", "google/ddpm-cifar10-32"},
           {"google/ddpm-cifar10-32: no such file or folder"});

@@ -211,8 +211,8 @@ TrainConfig tiny_config_of(SchedulerConfig::Kind kind, int steps) {
 // 0.8 (flow matching), and one by construction where images have that of sigma_data (EDM).
 TEST(TrainerTest, EveryObjectiveLearns) {
   for (const auto kind : {SchedulerConfig::Kind::kFlowEuler, SchedulerConfig::Kind::kEdmEuler}) {
-    const auto rows = train(tiny_config_of(kind, 300));
-    const double first = mean_loss(rows, 0, 5), last = mean_loss(rows, 250, 50);
+    const auto rows = train(tiny_config_of(kind, 150));
+    const double first = mean_loss(rows, 0, 5), last = mean_loss(rows, 100, 50);
     EXPECT_GT(first, 0.5) << name_of(kind);
     EXPECT_LT(last, 0.4 * first) << name_of(kind);
     for (const MetricsRow& row : rows) EXPECT_TRUE(std::isfinite(row.loss));
