@@ -6,6 +6,7 @@
 
 #include <cerrno>
 #include <cstdio>
+#include <vector>
 
 #include "apps/common/train_options.h"
 #include "engine/io/atomic_file.h"
@@ -40,6 +41,14 @@ fs::path resolved(const fs::path& path) {
   return error ? path : p.has_filename() ? p : p.parent_path();
 }
 
+std::vector<fs::path> files_in(const fs::path& folder) {
+  std::vector<fs::path> files;
+  std::error_code error;
+  for (fs::directory_iterator it(folder, error), end; !error && it != end; it.increment(error))
+    files.push_back(it->path());
+  return files;
+}
+
 void remove_tree(const fs::path& path) {
   std::error_code error;
   fs::remove_all(path, error);
@@ -48,7 +57,8 @@ void remove_tree(const fs::path& path) {
 
 }  // namespace
 
-OutputFolder::OutputFolder(const TrainOptions& options) : path_(options.output_dir) {
+OutputFolder::OutputFolder(const TrainOptions& options)
+    : path_(options.output_dir), logging_dir_(options.logging_dir) {
   if (there_is(path_) && !is_folder(path_))
     bad_input("--output_dir ", path_.string(), ": is a file, expected a folder");
   const bool overwrite = options.overwrite_output_dir;
@@ -130,10 +140,11 @@ void OutputFolder::remove_run(int64_t after_step) {
   if (after_step >= 0) return;
   for (const char* name : {"model_index.json", "unet", "scheduler", "metrics.jsonl", "report.html"})
     remove_tree(path_ / name);
-  std::error_code ignored;
-  for (fs::directory_iterator it(samples(), ignored), end; !ignored && it != end; it.increment(ignored)) {
-    const std::string name = it->path().filename();
-    if (name.rfind("step-", 0) == 0 && it->path().extension() == ".png") remove_tree(it->path());
+  for (const fs::path& file : files_in(samples())) {
+    if (file.filename().string().starts_with("step-") && file.extension() == ".png") remove_tree(file);
+  }
+  for (const fs::path& file : files_in(event_files())) {
+    if (file.filename().string().starts_with("events.out.tfevents.")) remove_tree(file);
   }
 }
 

@@ -12,7 +12,7 @@ struct TrainOptions;
 /// OUTPUT/
 ///   model_index.json  unet/  scheduler/   the trained model, a diffusers pipeline
 ///   checkpoint-STEP/                      see models/trainer/checkpoint.h
-///   samples/step-STEP.png  metrics.jsonl  report.html
+///   samples/step-STEP.png  metrics.jsonl  report.html  logs/train_unconditional/  (--logging_dir)
 /// The constructor only looks; nothing is written or removed before open().
 class OutputFolder {
  public:
@@ -37,6 +37,8 @@ class OutputFolder {
   const std::filesystem::path& path() const { return path_; }
   std::filesystem::path metrics() const { return path_ / "metrics.jsonl"; }
   std::filesystem::path report() const { return path_ / "report.html"; }
+  /// Where the event files of TensorBoard are, as train_unconditional.py puts them.
+  std::filesystem::path event_files() const { return path_ / logging_dir_ / "train_unconditional"; }
   std::filesystem::path samples() const { return path_ / "samples"; }
   std::filesystem::path sample_grid(int64_t step) const;
 
@@ -46,7 +48,7 @@ class OutputFolder {
   void take();
   void remove_run(int64_t after_step);
 
-  std::filesystem::path path_;
+  std::filesystem::path path_, logging_dir_;
   std::optional<std::filesystem::path> resume_from_;
   bool elsewhere_ = false;  // the checkpoint lies in another folder than path_
   std::string warning_;

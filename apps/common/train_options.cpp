@@ -111,6 +111,9 @@ void add_output_options(CommandLine& cli, TrainOptions& o) {
   cli.heading("Output");
   cli.text("--output_dir", o.output_dir,
            "Receives the model, checkpoints, samples/, metrics.jsonl and report.html");
+  cli.choice("--logger", o.logger, {"tensorboard", "wandb", "none"},
+             "Who is told of curves and samples, beside metrics.jsonl and report.html; wandb is refused");
+  cli.text("--logging_dir", o.logging_dir, "Where in the output folder TensorBoard's event files go");
   cli.flag("--overwrite_output_dir", o.overwrite_output_dir, "Remove what an earlier run left there");
   cli.whole_number("--checkpointing_steps", o.checkpointing_steps, 1,
                    "Write a checkpoint every so many updates");
@@ -139,8 +142,6 @@ void add_foreign_options(CommandLine& cli) {
   cli.refused("--dataset_config_name", true,
               "data sets of the hub are not fetched; give a folder with --train_data_dir");
   cli.ignored("--cache_dir", true, "nothing is downloaded");
-  cli.ignored("--logger", true, "metrics go to metrics.jsonl and report.html");
-  cli.ignored("--logging_dir", true, "metrics go to metrics.jsonl and report.html");
   cli.ignored("--local_rank", true, "there is one process");
   cli.ignored("--enable_xformers_memory_efficient_attention", false,
               "attention is always memory-efficient here");
@@ -277,6 +278,8 @@ std::optional<TrainOptions> parse_train_options(int argc, const char* const* arg
   if (o.train_data_dir.empty()) o.train_data_dir = o.dataset_name;
   if (o.train_data_dir.empty() && !o.plan)
     bad_input("--train_data_dir: expected the folder with the images to train on");
+  if (o.logger == "wandb")
+    bad_input("--logger wandb: not supported: nothing is uploaded from here; use tensorboard or none");
   if (o.output_dir.empty()) bad_input("--output_dir: expected a folder");
   if (o.mixed_precision == "fp16")
     bad_input(

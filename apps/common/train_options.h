@@ -46,7 +46,8 @@ struct TrainOptions {
   std::string device = "auto", mixed_precision = "no";
   bool gradient_checkpointing = false, plan = false;
   // Output
-  std::string output_dir = "ddpm-model-64", resume_from_checkpoint;
+  std::string output_dir = "ddpm-model-64", resume_from_checkpoint, logger = "tensorboard",
+              logging_dir = "logs";
   bool overwrite_output_dir = false;
   int64_t checkpointing_steps = 500;
   std::optional<int> checkpoints_total_limit;

@@ -5,7 +5,9 @@
 #include <algorithm>
 #include <cstdio>
 #include <mutex>
+#include <optional>
 
+#include "apps/common/event_log.h"
 #include "apps/common/output_folder.h"
 #include "apps/common/run_app.h"
 #include "apps/common/stop_signals.h"
@@ -79,6 +81,7 @@ class TrainRun {
   StopSignals signals_;
   Warner& warner_;
   MetricsWriter metrics_;
+  std::optional<EventLog> events_;
   Progress progress_;
   int64_t checkpointed_;  // the step of the last checkpoint; 0: there is none
 };
@@ -92,6 +95,7 @@ TrainRun::TrainRun(const TrainOptions& options, const OutputFolder& folder, Trai
       progress_(trainer.config().max_train_steps, trainer.steps_done()),
       checkpointed_(trainer.steps_done()) {
   warner_.attach(&progress_);
+  if (options.logger == "tensorboard") events_.emplace(folder.event_files(), trainer.steps_done());
   if (metrics_.rows_kept() < trainer.steps_done())
     warner_(str(folder.metrics().string(), ": the rows of ", trainer.steps_done() - metrics_.rows_kept(),
                 " earlier steps are missing"));
@@ -124,6 +128,7 @@ bool TrainRun::training_step() {
 void TrainRun::write_rows(const std::vector<MetricsRow>& rows) {
   for (const MetricsRow& row : rows) {
     metrics_.write(row);
+    if (events_) events_->write(row);
     progress_.update(row.step, row.loss, trainer_.config().images_per_step());
   }
 }
@@ -160,7 +165,9 @@ bool TrainRun::preview() {
     if (signals_.received()) throw PreviewInterrupted();
   };
   try {
-    write_png(folder_.sample_grid(step), sample_preview(trainer_, o));
+    const Image samples = sample_preview(trainer_, o);
+    write_png(folder_.sample_grid(step), samples);
+    if (events_) events_->write(step, samples);
   } catch (const PreviewInterrupted&) {
     return false;
   }

@@ -91,6 +91,7 @@ TEST_F(BadInputTest, Options) {
   refuses({"--mixed_precision", "fp16"}, {"--mixed_precision fp16", "bf16"});
   refuses({"--prediction_type", "noise"}, {"--prediction_type", "epsilon"});
   refuses({"--push_to_hub"}, {"--push_to_hub"});
+  refuses({"--logger", "wandb"}, {"--logger wandb: not supported"});
   refuses({"--device", "tpu"}, {"--device", "tpu"});
 }
 

@@ -75,7 +75,7 @@ std::string result_of_run(const fs::path& output, int last_step) {
   const std::string last = "checkpoint-" + std::to_string(last_step);
   for (const fs::path& file : files) {
     const std::string top = file.begin()->string();
-    if (top == "report.html" || (top.rfind("checkpoint-", 0) == 0 && top != last)) continue;
+    if (top == "report.html" || top == "logs" || (top.rfind("checkpoint-", 0) == 0 && top != last)) continue;
     all << "\n== " << file.string() << "\n";
     std::istringstream lines(get(output / file));
     if (file.filename() != "metrics.jsonl") {

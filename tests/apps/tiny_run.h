@@ -27,7 +27,7 @@ class TinyRun {
 };
 
 /// Everything that must agree between two runs that computed the same: relative file names with contents,
-/// metrics without their times, without reports and checkpoint folders other than the last.
+/// metrics without their times, without reports, event files and checkpoint folders other than the last.
 std::string result_of_run(const std::filesystem::path& output, int last_step);
 
 }  // namespace imago::testing
