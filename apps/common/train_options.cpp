@@ -216,10 +216,8 @@ SchedulerConfig make_scheduler_config(const TrainOptions& o, std::optional<Sched
   if (changed) s.noise.trained_betas.reset();
   if (o.rescale_betas_zero_snr) {
     if (s.prediction_type == PredictionType::kEpsilon)
-      bad_input(
-          "--rescale_betas_zero_snr: a model that predicts the noise learns nothing where there is no "
-          "signal; use "
-          "--prediction_type v_prediction");
+      bad_input("--rescale_betas_zero_snr: a model that predicts the noise learns nothing where there is no ",
+                "signal; use --prediction_type v_prediction");
     s.noise.rescale_betas_zero_snr = true;
     s.timestep_spacing = "trailing";
   }

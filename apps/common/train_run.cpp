@@ -35,6 +35,11 @@ std::string precision_of(const TrainConfig& config) {
   return config.compute == DType::kBFloat16 ? "bfloat16 with float32 master weights" : "float32";
 }
 
+std::string prediction_of(const SchedulerConfig& scheduler) {
+  if (is_flow(scheduler.kind)) return "velocity (flow matching)";
+  return str(name_of(scheduler.prediction_type), has_betas(scheduler.kind) ? "" : " (EDM)");
+}
+
 /// Prints warnings, from any thread: above the progress bar while there is one.
 class Warner {
  public:
@@ -199,7 +204,7 @@ void TrainRun::write_report(const std::string& status) {
   data.total_steps = c.max_train_steps;
   data.model = {{"parameters", parameters},
                 {"resolution", str(c.height, " x ", c.width, " x ", c.unet.in_channels)},
-                {"prediction", name_of(c.scheduler.prediction_type)},
+                {"prediction", prediction_of(c.scheduler)},
                 {"data", trainer_.data().description()},
                 {"steps", with_thousands(c.max_train_steps)},
                 {"images a step", with_thousands(c.images_per_step())}};

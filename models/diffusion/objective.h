@@ -56,8 +56,7 @@ struct NoisedImages {
 ///   flow    x_s = (1-s) x_0 + s e; the target is e - x_0 (Lipman 2023; Liu 2023).
 ///   EDM     c_in (x_0 + sigma e); the target is (x_0 - c_skip (x_0 + sigma e)) / c_out, whose weight is 1
 ///           (Karras 2022, equation 8 and table 1).
-/// The model
-/// stands between noised() and loss(), both of which are functions of (seed, batch) and nothing but
+/// The model stands between noised() and loss(), both of which are functions of (seed, batch) and nothing but
 /// operations of the device:
 ///   const auto [xt, target] = objective.noised(batch);
 ///   const Tensor prediction = model.forward(xt, batch.timesteps, batch.class_labels);
@@ -68,7 +67,7 @@ class Objective {
     uint64_t seed = 0;
     DType activations = DType::kFloat32;
     LossWeighting weighting = LossWeighting::kOne;
-    double snr_gamma = 5;                     // kMinSnr's g
+    double snr_gamma = 5;                                    // kMinSnr's g
     std::optional<LevelDistribution> levels = std::nullopt;  // absent: default_levels()
     /// The share of samples that are trained without their class (Ho & Salimans 2022, algorithm 1).
     double class_dropout = 0;
