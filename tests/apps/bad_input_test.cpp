@@ -6,7 +6,7 @@
 #include "tests/apps/tiny_run.h"
 #include "tests/support/image_files.h"
 
-namespace imago::testing {
+namespace imago::test {
 namespace {
 
 namespace fs = std::filesystem;
@@ -264,4 +264,4 @@ TEST_F(BadInputTest, Sampling) {
 }
 
 }  // namespace
-}  // namespace imago::testing
+}  // namespace imago::test

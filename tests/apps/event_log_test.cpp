@@ -5,7 +5,7 @@
 
 #include "tests/apps/tiny_run.h"
 
-namespace imago::testing {
+namespace imago::test {
 namespace {
 
 namespace fs = std::filesystem;
@@ -52,4 +52,4 @@ TEST_F(EventLogTest, GoesWhereItIsTold) {
 }
 
 }  // namespace
-}  // namespace imago::testing
+}  // namespace imago::test

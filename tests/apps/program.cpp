@@ -11,7 +11,7 @@
 
 #include "tests/support/temp_folder.h"
 
-namespace imago::testing {
+namespace imago::test {
 namespace fs = std::filesystem;
 
 namespace {
@@ -87,4 +87,4 @@ Finished run_program(const std::string& name, const Arguments& arguments, uint64
   return Program(name, arguments, file_size_limit).wait();
 }
 
-}  // namespace imago::testing
+}  // namespace imago::test

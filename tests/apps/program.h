@@ -8,7 +8,7 @@
 #include <string>
 #include <vector>
 
-namespace imago::testing {
+namespace imago::test {
 
 using Arguments = std::vector<std::string>;
 
@@ -44,4 +44,4 @@ class Program {
 
 Finished run_program(const std::string& name, const Arguments& arguments, uint64_t file_size_limit = 0);
 
-}  // namespace imago::testing
+}  // namespace imago::test

@@ -10,7 +10,7 @@
 #include "models/trainer/checkpoint.h"
 #include "tests/apps/tiny_run.h"
 
-namespace imago::testing {
+namespace imago::test {
 namespace {
 
 namespace fs = std::filesystem;
@@ -203,4 +203,4 @@ TEST_F(ResumeTest, LatestWithNothingThereStartsAnew) {
 }
 
 }  // namespace
-}  // namespace imago::testing
+}  // namespace imago::test

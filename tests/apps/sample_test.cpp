@@ -13,7 +13,7 @@
 #include "models/unet/unet.h"
 #include "tests/apps/tiny_run.h"
 
-namespace imago::testing {
+namespace imago::test {
 namespace {
 
 namespace fs = std::filesystem;
@@ -230,4 +230,4 @@ TEST_F(SampleTest, ACheckpointIsSampledFromItsAverage) {
 }
 
 }  // namespace
-}  // namespace imago::testing
+}  // namespace imago::test

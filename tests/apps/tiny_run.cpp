@@ -4,7 +4,7 @@
 
 #include "engine/image/png.h"
 
-namespace imago::testing {
+namespace imago::test {
 namespace fs = std::filesystem;
 
 namespace {
@@ -88,4 +88,4 @@ std::string result_of_run(const fs::path& output, int last_step) {
   return all.str();
 }
 
-}  // namespace imago::testing
+}  // namespace imago::test

@@ -6,7 +6,7 @@
 #include "tests/apps/program.h"
 #include "tests/support/temp_folder.h"
 
-namespace imago::testing {
+namespace imago::test {
 
 /// A folder with images/ (PNG, 8x8, colour, each another gradient) and model.json (a U-Net of two levels
 /// with attention and dropout, about 20,000 parameters).
@@ -30,4 +30,4 @@ class TinyRun {
 /// metrics without their times, without reports, event files and checkpoint folders other than the last.
 std::string result_of_run(const std::filesystem::path& output, int last_step);
 
-}  // namespace imago::testing
+}  // namespace imago::test

@@ -8,7 +8,7 @@
 #include "engine/io/safetensors.h"
 #include "tests/apps/tiny_run.h"
 
-namespace imago::testing {
+namespace imago::test {
 namespace {
 
 namespace fs = std::filesystem;
@@ -87,4 +87,4 @@ TEST(WrittenBefore, AModelSamples) {
 }
 
 }  // namespace
-}  // namespace imago::testing
+}  // namespace imago::test

@@ -8,7 +8,7 @@
 #include <string>
 #include <vector>
 
-namespace imago::testing {
+namespace imago::test {
 
 inline std::string big_endian(uint32_t value, int size) {
   std::string s;
@@ -92,4 +92,4 @@ inline void gzip(const std::string& path, const std::string& content) {
   gzclose(file);
 }
 
-}  // namespace imago::testing
+}  // namespace imago::test

@@ -12,7 +12,7 @@
 
 #include "kernels/error.h"
 
-namespace imago::testing {
+namespace imago::test {
 
 /// A new empty folder that disappears with the object.
 class TempFolder {
@@ -72,4 +72,4 @@ void expect_bad_input(const std::vector<std::string>& parts, Action action) {
   expect_error(Fault::kBadInput, parts, action);
 }
 
-}  // namespace imago::testing
+}  // namespace imago::test

@@ -10,7 +10,7 @@
 #include "models/report/metrics.h"
 #include "models/trainer/train_config.h"
 
-namespace imago::testing {
+namespace imago::test {
 
 /// Soft blobs in random colours, from nothing.
 class Blobs final : public Dataset {
@@ -69,4 +69,4 @@ inline std::string text_of(MetricsRow row) {
   return format_metrics_row(row);
 }
 
-}  // namespace imago::testing
+}  // namespace imago::test

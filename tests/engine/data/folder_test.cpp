@@ -8,7 +8,7 @@
 namespace imago {
 namespace {
 
-using namespace testing;
+using namespace test;
 using Names = std::vector<std::string>;
 namespace fs = std::filesystem;
 

@@ -14,7 +14,7 @@
 namespace imago {
 namespace {
 
-using namespace testing;
+using namespace test;
 
 // Images made on the spot, of different sizes and channels; some of them may be broken.
 class MadeUp : public Dataset {

@@ -10,7 +10,7 @@
 namespace imago {
 namespace {
 
-using namespace testing;
+using namespace test;
 using Names = std::vector<std::string>;
 namespace fs = std::filesystem;
 

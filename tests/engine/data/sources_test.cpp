@@ -12,7 +12,7 @@
 namespace imago {
 namespace {
 
-using namespace testing;
+using namespace test;
 using Bytes = std::vector<uint8_t>;
 namespace fs = std::filesystem;
 

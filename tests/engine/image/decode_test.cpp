@@ -10,7 +10,7 @@
 namespace imago {
 namespace {
 
-using namespace testing;
+using namespace test;
 using Bytes = std::vector<uint8_t>;
 
 Bytes pixels_of(const std::string& file) {

@@ -8,9 +8,9 @@
 namespace imago {
 namespace {
 
-using testing::expect_error;
-using testing::get;
-using testing::TempFolder;
+using test::expect_error;
+using test::get;
+using test::TempFolder;
 
 std::vector<uint8_t> noise(size_t n) {
   std::vector<uint8_t> bytes(n);

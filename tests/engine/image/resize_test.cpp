@@ -81,7 +81,7 @@ TEST(Resize, WindowsAndMirrors) {
   EXPECT_EQ(out, (Bytes{18, 19, 20, 21, 22, 23, 30, 31, 32, 33, 34, 35}));
   copy_window(p, 1, 2, 2, 2, true, out.data());
   EXPECT_EQ(out, (Bytes{21, 22, 23, 18, 19, 20, 33, 34, 35, 30, 31, 32}));
-  testing::expect_error(Fault::kFailure, {"window"}, [&] { copy_window(p, 2, 2, 2, 2, false, out.data()); });
+  test::expect_error(Fault::kFailure, {"window"}, [&] { copy_window(p, 2, 2, 2, 2, false, out.data()); });
 }
 
 TEST(Resize, GreyAndColour) {

@@ -13,11 +13,11 @@
 namespace imago {
 namespace {
 
-using testing::expect_bad_input;
-using testing::expect_error;
-using testing::get;
-using testing::put;
-using testing::TempFolder;
+using test::expect_bad_input;
+using test::expect_error;
+using test::get;
+using test::put;
+using test::TempFolder;
 using Names = std::vector<std::string>;
 namespace fs = std::filesystem;
 

@@ -9,10 +9,10 @@ namespace imago {
 namespace {
 
 using nlohmann::json;
-using testing::expect_bad_input;
-using testing::get;
-using testing::put;
-using testing::TempFolder;
+using test::expect_bad_input;
+using test::get;
+using test::put;
+using test::TempFolder;
 
 TEST(Json, ErrorsNameFileLineAndColumn) {
   TempFolder folder;

@@ -15,11 +15,11 @@
 namespace imago {
 namespace {
 
-using testing::expect_bad_input;
-using testing::expect_error;
-using testing::get;
-using testing::put;
-using testing::TempFolder;
+using test::expect_bad_input;
+using test::expect_error;
+using test::get;
+using test::put;
+using test::TempFolder;
 
 template <class T>
 ConstTensorRef ref(const std::vector<T>& values, const Shape& shape) {

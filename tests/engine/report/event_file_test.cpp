@@ -16,7 +16,7 @@
 namespace imago {
 namespace {
 
-using namespace testing;
+using namespace test;
 namespace fs = std::filesystem;
 
 std::string hex(const std::string& bytes) {

@@ -4,7 +4,7 @@
 #include "engine/tensor/allocator.h"
 #include "engine/tensor/packed_upload.h"
 
-namespace imago::testing {
+namespace imago::test {
 namespace {
 
 constexpr Device kDevice = Device::kReference;  // where no other test of this program has tensors
@@ -92,4 +92,4 @@ TEST(PackedUploadTest, TakesTheBlockThatItIsTold) {
 }
 
 }  // namespace
-}  // namespace imago::testing
+}  // namespace imago::test

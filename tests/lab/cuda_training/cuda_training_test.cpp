@@ -11,7 +11,7 @@
 #include "tests/support/temp_folder.h"
 #include "tests/support/tiny_training.h"
 
-namespace imago::testing {
+namespace imago::test {
 namespace {
 
 constexpr Device kEmulated = Device::kCudaOnCpu;
@@ -288,4 +288,4 @@ TEST(CudaSampling, GuidedMultistepEqualsTheCpu) {
 }
 
 }  // namespace
-}  // namespace imago::testing
+}  // namespace imago::test

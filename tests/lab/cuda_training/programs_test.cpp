@@ -10,7 +10,7 @@
 #include "models/trainer/checkpoint.h"
 #include "tests/apps/tiny_run.h"
 
-namespace imago::testing {
+namespace imago::test {
 namespace {
 
 namespace fs = std::filesystem;
@@ -84,4 +84,4 @@ TEST(CudaPrograms, SamplesAreTheSameInEveryBatchAndNextToTheCpus) {
 }
 
 }  // namespace
-}  // namespace imago::testing
+}  // namespace imago::test

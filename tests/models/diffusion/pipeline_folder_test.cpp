@@ -16,8 +16,8 @@ namespace imago {
 namespace {
 
 namespace fs = std::filesystem;
-using testing::expect_bad_input;
-using testing::TempFolder;
+using test::expect_bad_input;
+using test::TempFolder;
 
 constexpr const char* kWeights = "diffusion_pytorch_model.safetensors";
 
@@ -67,7 +67,7 @@ TEST(PipelineFolder, ReadsTheFlatLayout) {
 
 TEST(PipelineFolder, WritesWhatItReads) {
   const TempFolder out;
-  testing::put(out / "run/metrics.jsonl", "kept");
+  test::put(out / "run/metrics.jsonl", "kept");
   UNetConfig config = read_pipeline_folder(given()).unet;
   const Model m(config);
   SchedulerConfig scheduler;
@@ -84,7 +84,7 @@ TEST(PipelineFolder, WritesWhatItReads) {
     load_weights(p.weights, again.parameters, again.parameters.values());
     EXPECT_EQ(again.values(), m.values());
   }
-  EXPECT_EQ(testing::get(out / "run/metrics.jsonl"), "kept");
+  EXPECT_EQ(test::get(out / "run/metrics.jsonl"), "kept");
   EXPECT_EQ(out.names(), std::vector<std::string>{"run"});
   int files = 0;
   for (const auto& entry : fs::recursive_directory_iterator(out / "run")) files += entry.is_regular_file();
@@ -118,15 +118,15 @@ TEST(PipelineFolder, RefusesWhatIsNotOne) {
                    [&] { read_pipeline_folder(t.path()); });
   copy_to(given() / "unet" / "config.json", t / "a/unet/config.json");
   expect_bad_input({"a/unet", "has no weights", kWeights}, [&] { read_pipeline_folder(t / "a"); });
-  testing::put(t / "a/unet/diffusion_pytorch_model.bin", "pickle");
+  test::put(t / "a/unet/diffusion_pytorch_model.bin", "pickle");
   expect_bad_input({"diffusion_pytorch_model.bin", "refused", "convert", "save_pretrained"},
                    [&] { read_pipeline_folder(t / "a"); });
-  testing::put(t / ("a/unet/" + std::string(kWeights) + ".index.json"), "{}");
+  test::put(t / ("a/unet/" + std::string(kWeights) + ".index.json"), "{}");
   expect_bad_input({"a/unet", "split over several files"}, [&] { read_pipeline_folder(t / "a"); });
-  testing::put(t / "a/model_index.json", R"({"_class_name": "StableDiffusionPipeline"})");
+  test::put(t / "a/model_index.json", R"({"_class_name": "StableDiffusionPipeline"})");
   expect_bad_input({"a/model_index.json", "StableDiffusionPipeline", "not supported"},
                    [&] { read_pipeline_folder(t / "a"); });
-  testing::put(t / "a/model_index.json", "{");
+  test::put(t / "a/model_index.json", "{");
   expect_bad_input({"a/model_index.json", "not valid JSON"}, [&] { read_pipeline_folder(t / "a"); });
 }
 
@@ -221,8 +221,8 @@ TEST(Weights, OfAnotherModelAreRefusedAndChangeNothing) {
   refused({"conv_in.weight", "expected shape [4,3,3,3], not [3,4,3,3]"}, [](auto& all) {
     all["conv_in.weight"].shape = {3, 4, 3, 3};
   });
-  std::string whole = testing::get(given() / "unet" / kWeights);
-  testing::put(t / "w.safetensors", whole.substr(0, whole.size() - 10));
+  std::string whole = test::get(given() / "unet" / kWeights);
+  test::put(t / "w.safetensors", whole.substr(0, whole.size() - 10));
   expect_bad_input({(t / "w.safetensors").string()},
                    [&] { load_weights(t / "w.safetensors", m.parameters, m.parameters.values()); });
   expect_bad_input({"none.safetensors"},

@@ -13,11 +13,11 @@
 namespace imago {
 namespace {
 
-using testing::expect_bad_input;
-using testing::expect_error;
-using testing::get;
-using testing::put;
-using testing::TempFolder;
+using test::expect_bad_input;
+using test::expect_error;
+using test::get;
+using test::put;
+using test::TempFolder;
 
 std::string png_of(uint8_t value, int width = 6, int height = 4) {
   return encode_png(std::vector<uint8_t>(static_cast<size_t>(width * height), value), height, width, 1);

@@ -9,7 +9,7 @@
 #include "tests/support/temp_folder.h"
 #include "tests/support/tiny_training.h"
 
-namespace imago::testing {
+namespace imago::test {
 namespace {
 
 std::vector<MetricsRow> train(const TrainConfig& config, int channels = 3) {
@@ -321,4 +321,4 @@ TEST(PlanTest, FindsTheMemoryOfARealStep) {
 }
 
 }  // namespace
-}  // namespace imago::testing
+}  // namespace imago::test

@@ -18,8 +18,8 @@
 namespace imago {
 namespace {
 
-using testing::Blobs;
-using testing::tiny_config;
+using test::Blobs;
+using test::tiny_config;
 
 /// Dropout, classes, two micro-batches: whatever a step's inputs decide.
 TrainConfig config_on(Device device) {

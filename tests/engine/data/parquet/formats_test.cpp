@@ -10,7 +10,7 @@
 namespace imago::parquet {
 namespace {
 
-using namespace imago::testing;
+using namespace imago::test;
 using Ints = std::vector<int64_t>;
 using Values = std::vector<uint32_t>;
 
