@@ -1,277 +1,171 @@
-// Times every operation of the CPU backend at the shapes of one training step: the 6.80 M parameter U-Net of
-// 32x32 colour images, channels 64, 128, 128, batch 16, attention at 16x16 and 8x8.
+// Times the operations of a U-Net's training step on the CPU, each kind once and by itself, beside what this
+// machine can do at most; convolutions in float32 beside oneDNN used directly and OpenBLAS behind im2col.
 //
-//   bench_kernels --benchmark_filter=conv2d --benchmark_repetitions=5
+//   bench_kernels --config bench/configs/butterflies_32.json --batch 8
+//   bench_kernels --benchmark_filter=conv2d/ --benchmark_repetitions=5
 //
-// FLOP/s counts a multiply-add as two, bytes/s every operand once. per_step says how often the U-Net's
-// training step runs the operation at this shape. OMP_NUM_THREADS sets the threads.
+// Every row says how often a step runs the operation (per_step). FLOP/s counts a multiply-add as two and a
+// convolution as a direct one, bytes/s every operand once. limit/fma and limit/copy are the machine's own. An
+// opponent's row is named like ours, with "/onednn" or "/openblas" behind it: the bare convolution, where
+// ours has its bias and residual as in the step. OMP_NUM_THREADS sets the threads.
 #include <benchmark/benchmark.h>
 
+#include <CLI/CLI.hpp>
+#include <algorithm>
 #include <cmath>
-#include <functional>
-#include <string>
-#include <vector>
+#include <memory>
 
-#include "apps/common/idle_threads.h"
-#include "kernels/backend.h"
+#include "apps/common/run_app.h"
+#include "bench/cpu/opponent.h"
+#include "bench/machine_limits.h"
+#include "bench/operation_call.h"
+#include "bench/step_operations.h"
+#include "bench/step_options.h"
 
 namespace imago {
 namespace {
 
-constexpr int64_t kBatch = 16;
+using benchmark::Counter;
 
-class BenchWorkspace : public Workspace {
- public:
-  ~BenchWorkspace() override { cpu_backend().deallocate(memory_, size_); }
-  void* get(size_t bytes) override {
-    if (bytes > size_) {
-      cpu_backend().deallocate(memory_, size_);
-      memory_ = cpu_backend().allocate(size_ = bytes);
-    }
-    return memory_;
-  }
-
- private:
-  void* memory_ = nullptr;
-  size_t size_ = 0;
-};
-
-/// The tensors of one benchmark, filled with N(0,1) numbers.
-class Operands {
- public:
-  ~Operands() {
-    for (const TensorRef& t : tensors_) cpu_backend().deallocate(t.data, t.bytes());
-  }
-  TensorRef make(const Shape& shape, DType type) {
-    TensorRef t(nullptr, type, shape);
-    t.data = cpu_backend().allocate(t.bytes());
-    check(t.data, "bench_kernels: not enough memory");
-    tensors_.push_back(t);
-    bytes_ += static_cast<double>(t.bytes());
-    const int64_t id = static_cast<int64_t>(tensors_.size());
-    const RandomKey key{1, 0, ConstTensorRef(&id, DType::kInt64, {1})};
-    cpu_backend().normal(key, TensorRef(t.data, type, {1, t.numel()}));
-    return t;
-  }
-  double bytes() const { return bytes_; }
-
- private:
-  std::vector<TensorRef> tensors_;
-  double bytes_ = 0;
-};
-
-using Call = std::function<void(Backend&, Workspace&)>;
-
-/// Registers a benchmark; `prepare` makes the operands and returns the call.
-void add(const std::string& name, double per_step, double flops, std::function<Call(Operands&)> prepare) {
-  benchmark::RegisterBenchmark(
-      name.c_str(),
-      [=](benchmark::State& state) {
-        Operands operands;
-        BenchWorkspace workspace;
-        const Call call = prepare(operands);
-        call(cpu_backend(), workspace);  // builds primitives, touches memory
-        for (auto _ : state) call(cpu_backend(), workspace);
-        using benchmark::Counter;
-        if (flops > 0) state.counters["FLOP/s"] = Counter(flops, Counter::kIsIterationInvariantRate);
-        state.counters["bytes/s"] = Counter(operands.bytes(), Counter::kIsIterationInvariantRate);
-        state.counters["per_step"] = per_step;
-      })
-      ->Unit(benchmark::kMillisecond)
-      ->MeasureProcessCPUTime()
-      ->UseRealTime();
+void set_rates(benchmark::State& state, double flops, double bytes, int per_step) {
+  if (flops > 0) state.counters["FLOP/s"] = Counter(flops, Counter::kIsIterationInvariantRate);
+  if (bytes > 0) state.counters["bytes/s"] = Counter(bytes, Counter::kIsIterationInvariantRate);
+  if (per_step > 0) state.counters["per_step"] = per_step;
 }
 
-std::string pixels(int64_t size) {
-  return std::to_string(size) + "x" + std::to_string(size);
+void configure(benchmark::internal::Benchmark* b) {
+  b->Unit(benchmark::kMillisecond)->MeasureProcessCPUTime()->UseRealTime();
 }
 
-struct ConvCase {
-  int64_t size, ca, cb, k;
-  int filter, stride;
-  double count;
-};
+void add_limits() {
+  configure(benchmark::RegisterBenchmark("limit/fma", [](benchmark::State& state) {
+    FmaLoop loop;
+    for (auto _ : state) loop.run();
+    set_rates(state, loop.flops(), 0, 0);
+  }));
+  configure(benchmark::RegisterBenchmark("limit/copy", [](benchmark::State& state) {
+    CopyLoop loop;
+    loop.run();  // touches the memory
+    for (auto _ : state) loop.run();
+    set_rates(state, 0, loop.bytes(), 0);
+  }));
+}
 
-void add_conv(const ConvCase& c, DType type) {
-  const Conv2dGeometry g{c.stride, c.filter / 2, c.filter / 2, c.filter / 2, c.filter / 2};
-  const int64_t out = g.out_height(c.size, c.filter), channels = c.ca + c.cb;
-  const double flops = 2.0 * static_cast<double>(kBatch * out * out * c.k * channels * c.filter * c.filter);
-  const std::string shape = std::string("/") + name_of(type) + "/" + pixels(c.size) + "/" +
-                            std::to_string(c.ca) + (c.cb ? "+" + std::to_string(c.cb) : "") + "-" +
-                            std::to_string(c.k) + "/filter" + std::to_string(c.filter) +
-                            (c.stride > 1 ? "/stride2" : "");
-  auto source = [=](Operands& o, int64_t n) {
-    return n ? o.make({kBatch, c.size, c.size, n}, type) : TensorRef();
-  };
-  const Shape weights{c.k, c.filter, c.filter, channels}, result{kBatch, out, out, c.k};
-  add("conv2d" + shape, c.count, flops, [=](Operands& o) -> Call {
-    const TensorRef a = source(o, c.ca), b = source(o, c.cb), w = o.make(weights, type),
-                    y = o.make(result, type);
-    const TensorRef bias = o.make({c.k}, DType::kFloat32);
-    return [=](Backend& backend, Workspace& ws) { backend.conv2d({a, b}, w, g, {bias, {}, {}, 1}, y, ws); };
-  });
-  add("conv2d_dgrad" + shape, c.ca == 3 ? 0 : c.count, flops, [=](Operands& o) -> Call {
-    const TensorRef a = source(o, c.ca), b = source(o, c.cb), w = o.make(weights, type),
-                    dy = o.make(result, type);
-    return [=](Backend& backend, Workspace& ws) { backend.conv2d_dgrad(dy, w, g, 1, {}, {a, b}, ws); };
-  });
-  add("conv2d_wgrad" + shape, c.count, flops, [=](Operands& o) -> Call {
-    const TensorRef a = source(o, c.ca), b = source(o, c.cb), dy = o.make(result, type);
-    const TensorRef dw = o.make(weights, DType::kFloat32), dbias = o.make({c.k}, DType::kFloat32);
-    return [=](Backend& backend, Workspace& ws) { backend.conv2d_wgrad({a, b}, dy, g, 1, dw, dbias, ws); };
-  });
-  if (c.filter == 3) {
-    add("per_image_bias_grad" + shape, 0, 0, [=](Operands& o) -> Call {
-      const TensorRef dy = o.make(result, type), dper_image = o.make({kBatch, c.k}, type);
-      return [=](Backend& backend, Workspace& ws) { backend.per_image_bias_grad(dy, 1, dper_image, ws); };
-    });
+std::optional<ConvolutionCase> convolution_of(const Operation& o) {
+  const std::string name = o.name;
+  if (!name.starts_with("conv2d") || o.w.dtype != DType::kFloat32 || o.x.a.dtype != DType::kFloat32)
+    return {};
+  Shape x = o.x.a.shape;
+  if (x.rank() != 4) return {};
+  const Shape whole{x[0], x[1], x[2], o.x.channels()};
+  const auto pass = name == "conv2d"         ? ConvolutionPass::kForward
+                    : name == "conv2d_dgrad" ? ConvolutionPass::kDgrad
+                                             : ConvolutionPass::kWgrad;
+  return ConvolutionCase{pass, whole, o.w.shape, o.y.shape, o.geometry};
+}
+
+/// Our own result of the bare convolution, to hold an opponent's against. Returns what it leaves in the
+/// tensor that the pass writes.
+std::vector<float> our_result(const ConvolutionCase& c, const TensorRef& x, const TensorRef& w,
+                              const TensorRef& y) {
+  BenchWorkspace ws;
+  Backend& ours = cpu_backend();
+  const bool forward = c.pass == ConvolutionPass::kForward, dgrad = c.pass == ConvolutionPass::kDgrad;
+  const TensorRef& result = forward ? y : dgrad ? x : w;
+  if (forward) ours.conv2d({x}, w, c.geometry, {}, y, ws);
+  if (dgrad) ours.conv2d_dgrad(y, w, c.geometry, 1, {}, {x}, ws);
+  if (c.pass == ConvolutionPass::kWgrad) {
+    ours.fill(w, 0);
+    ours.conv2d_wgrad({x}, y, c.geometry, 1, w, {}, ws);
+  }
+  const float* p = result.as<float>();
+  return {p, p + result.numel()};
+}
+
+/// The largest difference by the largest value.
+double difference(const std::vector<float>& a, const float* b) {
+  double most = 0, scale = 0;
+  for (size_t i = 0; i < a.size(); ++i) {
+    most = std::max(most, std::abs(static_cast<double>(a[i]) - b[i]));
+    scale = std::max(scale, std::abs(static_cast<double>(a[i])));
+  }
+  return most / scale;
+}
+
+void run_opponent(benchmark::State& state, const ConvolutionCase& c, MakeOpponent make,
+                  const StepOperation& op) {
+  Operands operands;
+  const TensorRef x = operands.make(c.x, DType::kFloat32), w = operands.make(c.w, DType::kFloat32),
+                  y = operands.make(c.y, DType::kFloat32);
+  const std::vector<float> ours = our_result(c, x, w, y);
+  const TensorRef& result = c.pass == ConvolutionPass::kForward ? y
+                            : c.pass == ConvolutionPass::kDgrad ? x
+                                                                : w;
+  cpu_backend().fill(result, NAN);
+  std::unique_ptr<Opponent> opponent = make(c, {x.as<float>(), w.as<float>(), y.as<float>()});
+  opponent->run();
+  for (auto _ : state) opponent->run();
+  opponent.reset();  // lays a gradient of weights where it belongs
+  const double off = difference(ours, result.as<float>());
+  if (!(off < 1e-3)) state.SkipWithError("gives another result than ours");
+  set_rates(state, static_cast<double>(op.flops), 0, op.calls);
+}
+
+void add_operation(const StepOperation& op) {
+  if (!has_call(op.operation)) return;
+  configure(benchmark::RegisterBenchmark(op.name().c_str(), [op](benchmark::State& state) {
+    const std::function<void()> call = prepare_call(op.operation);
+    call();  // builds primitives, touches memory
+    for (auto _ : state) call();
+    set_rates(state, static_cast<double>(op.flops), static_cast<double>(op.bytes), op.calls);
+  }));
+  const std::optional<ConvolutionCase> c = convolution_of(op.operation);
+  if (!c) return;
+  const std::pair<const char*, MakeOpponent> opponents[] = {{"/onednn", onednn_convolution()},
+                                                            {"/openblas", openblas_convolution()}};
+  for (const auto& [suffix, make] : opponents) {
+    if (!make) continue;
+    configure(benchmark::RegisterBenchmark(
+        (op.name() + suffix).c_str(),
+        [op, c = *c, make = make](benchmark::State& state) { run_opponent(state, c, make, op); }));
   }
 }
 
-void add_group_norm(int64_t size, int64_t ca, int64_t cb, bool silu, double count, DType type) {
-  const GroupNormConfig config{32, 1e-5f, silu ? Activation::kSilu : Activation::kNone};
-  const std::string shape = std::string("/") + name_of(type) + "/" + pixels(size) + "/" + std::to_string(ca) +
-                            (cb ? "+" + std::to_string(cb) : "") + (silu ? "/silu" : "");
-  struct Tensors {
-    TensorRef a, b, gamma, beta, y, statistics;
-  };
-  auto make = [=](Operands& o) {
-    auto source = [&](int64_t n) { return n ? o.make({kBatch, size, size, n}, type) : TensorRef(); };
-    return Tensors{source(ca),
-                   source(cb),
-                   o.make({ca + cb}, DType::kFloat32),
-                   o.make({ca + cb}, DType::kFloat32),
-                   source(ca + cb),
-                   o.make({kBatch, 32, 2}, DType::kFloat32)};
-  };
-  add("group_norm" + shape, count, 0, [=](Operands& o) -> Call {
-    const Tensors t = make(o);
-    return [=](Backend& backend, Workspace& ws) {
-      backend.group_norm({t.a, t.b}, t.gamma, t.beta, {}, config, t.y, t.statistics, ws);
-    };
-  });
-  add("group_norm_backward" + shape, count, 0, [=](Operands& o) -> Call {
-    const Tensors t = make(o), d = make(o);
-    return [=](Backend& backend, Workspace& ws) {
-      backend.group_norm_backward(t.y, {t.a, t.b}, t.gamma, t.beta, {}, t.statistics, config, {}, {d.a, d.b},
-                                  d.gamma, d.beta, {}, ws);
-    };
-  });
-}
-
-void add_attention(int64_t size, int64_t head_dim, double count, DType type) {
-  const int64_t tokens = size * size, width = 128, heads = width / head_dim;
-  const float scale = 1 / std::sqrt(static_cast<float>(head_dim));
-  const double product = 2.0 * static_cast<double>(kBatch * heads * tokens * tokens * head_dim);
-  const std::string shape =
-      std::string("/") + name_of(type) + "/" + pixels(size) + "/head_dim" + std::to_string(head_dim);
-  const Shape x{kBatch, tokens, width}, rows{kBatch, heads, tokens};
-  add("attention" + shape, count, 2 * product, [=](Operands& o) -> Call {
-    const TensorRef q = o.make(x, type), k = o.make(x, type), v = o.make(x, type), y = o.make(x, type);
-    const TensorRef lse = o.make(rows, DType::kFloat32);
-    return
-        [=](Backend& b, Workspace& ws) { b.attention(q, k, v, static_cast<int>(heads), scale, y, lse, ws); };
-  });
-  add("attention_backward" + shape, count, 5 * product, [=](Operands& o) -> Call {
-    const TensorRef q = o.make(x, type), k = o.make(x, type), v = o.make(x, type), y = o.make(x, type);
-    const TensorRef dy = o.make(x, type), dq = o.make(x, type), dk = o.make(x, type), dv = o.make(x, type);
-    const TensorRef lse = o.make(rows, DType::kFloat32);
-    BenchWorkspace ws;
-    cpu_backend().attention(q, k, v, static_cast<int>(heads), scale, y, lse, ws);
-    return [=](Backend& b, Workspace& w) {
-      b.attention_backward(dy, q, k, v, y, lse, static_cast<int>(heads), scale, dq, dk, dv, w);
-    };
-  });
-}
-
-void add_elementwise(DType type) {
-  const std::string t = std::string("/") + name_of(type);
-  const Shape x{kBatch, 32, 32, 64}, twice{kBatch, 64, 64, 64};
-  auto unary = [=](const std::string& name, void (*call)(Backend&, ConstTensorRef, TensorRef)) {
-    add(name + t + "/32x32/64", 0, 0, [=](Operands& o) -> Call {
-      const TensorRef a = o.make(x, type), y = o.make(x, type);
-      return [=](Backend& b, Workspace&) { call(b, a, y); };
-    });
-  };
-  unary("silu", [](Backend& b, ConstTensorRef a, TensorRef y) { b.silu(a, y); });
-  unary("silu_backward", [](Backend& b, ConstTensorRef a, TensorRef y) { b.silu_backward(a, a, y); });
-  unary("add", [](Backend& b, ConstTensorRef a, TensorRef y) { b.add(a, 1, y, 1, y); });
-  unary("dropout", [](Backend& b, ConstTensorRef a, TensorRef y) {
-    static const std::vector<int64_t> ids(kBatch, 7);
-    b.dropout(a, 0.1f, {1, 2, ConstTensorRef(ids.data(), DType::kInt64, {kBatch})}, y);
-  });
-  unary("normal", [](Backend& b, ConstTensorRef, TensorRef y) {
-    static const std::vector<int64_t> ids(kBatch, 7);
-    b.normal({1, 2, ConstTensorRef(ids.data(), DType::kInt64, {kBatch})}, y);
-  });
-  add("upsample2x" + t + "/32x32/64", 0, 0, [=](Operands& o) -> Call {
-    const TensorRef a = o.make(x, type), y = o.make(twice, type);
-    return [=](Backend& b, Workspace&) { b.upsample2x(a, 1, y); };
-  });
-  add("sum_pool2x" + t + "/32x32/64", 0, 0, [=](Operands& o) -> Call {
-    const TensorRef a = o.make(twice, type), y = o.make(x, type);
-    return [=](Backend& b, Workspace&) { b.sum_pool2x(a, 1, y); };
-  });
-}
-
-void add_optimizer() {
-  const Shape parameters{6803715};
-  const DType f32 = DType::kFloat32;
-  add("norm/float32/6.8M", 1, 0, [=](Operands& o) -> Call {
-    const TensorRef g = o.make(parameters, f32), y = o.make({1}, f32);
-    return [=](Backend& b, Workspace& ws) { b.norm(g, y, ws); };
-  });
-  for (bool ema : {false, true}) {
-    add(std::string("adamw/float32/6.8M") + (ema ? "/ema" : ""), 1, 0, [=](Operands& o) -> Call {
-      const TensorRef g = o.make(parameters, f32), p = o.make(parameters, f32), m = o.make(parameters, f32);
-      const TensorRef v = o.make(parameters, f32), e = ema ? o.make(parameters, f32) : TensorRef();
-      const TensorRef norm = o.make({1}, f32);
-      cpu_backend().fill(v, 1);  // a square is not negative
-      return [=](Backend& b, Workspace&) {
-        const AdamWStep step{1e-4f, 0.9f, 0.999f, 1e-8f, 0.01f, 0.5f, 0.5f, 1, 0.999f};
-        b.adamw(g, norm, ConstTensorRef(&step, DType::kUInt8, {sizeof step}), p, m, v, e, {});
-      };
-    });
+StepOptions parse(int argc, char** argv) {
+  StepOptions o;
+  CLI::App app(
+      "Times the operations of a U-Net's training step. Options that begin with --benchmark_ are Google "
+      "Benchmark's.");
+  app.add_option("--batch", o.batch, "images a step")->check(CLI::PositiveNumber)->capture_default_str();
+  app.add_option("--config", o.config,
+                 "the U-Net: a UNet2DModel's config.json; default: 6.80 M parameters, 32x32 RGB");
+  app.add_option("--head_dim", o.head_dim, "channels an attention head; 0: one head (without --config)")
+      ->check(CLI::IsMember({0, 8, 16, 32, 64}))
+      ->capture_default_str();
+  app.add_option("--mixed_precision", o.mixed_precision, "no or bf16")
+      ->check(CLI::IsMember({"no", "bf16"}))
+      ->capture_default_str();
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& e) {
+    std::exit(app.exit(e) == 0 ? 0 : 2);
   }
+  return o;
 }
 
-void add_all(DType type) {
-  const ConvCase convolutions[] = {
-      {32, 3, 0, 64, 3, 1, 1},      {32, 64, 0, 64, 3, 1, 7},     {32, 64, 0, 64, 3, 2, 1},
-      {16, 64, 0, 128, 3, 1, 1},    {16, 64, 0, 128, 1, 1, 1},    {16, 128, 0, 128, 3, 1, 7},
-      {16, 128, 0, 128, 1, 1, 20},  {16, 128, 0, 128, 3, 2, 1},   {8, 128, 0, 128, 3, 1, 11},
-      {8, 128, 0, 128, 1, 1, 24},   {8, 128, 128, 128, 3, 1, 3},  {8, 128, 128, 128, 1, 1, 3},
-      {16, 128, 128, 128, 3, 1, 2}, {16, 128, 128, 128, 1, 1, 2}, {16, 128, 64, 128, 3, 1, 1},
-      {16, 128, 64, 128, 1, 1, 1},  {32, 128, 0, 128, 3, 1, 1},   {32, 128, 64, 64, 3, 1, 1},
-      {32, 128, 64, 64, 1, 1, 1},   {32, 64, 64, 64, 3, 1, 2},    {32, 64, 64, 64, 1, 1, 2},
-      {32, 64, 0, 3, 3, 1, 1}};
-  for (const ConvCase& c : convolutions) add_conv(c, type);
-  struct {
-    int64_t size, a, b;
-    bool silu;
-    double count;
-  } const norms[] = {{32, 64, 0, true, 8},   {16, 64, 0, true, 1},    {16, 128, 0, true, 6},
-                     {16, 128, 0, false, 5}, {8, 128, 0, true, 11},   {8, 128, 0, false, 6},
-                     {8, 128, 128, true, 3}, {16, 128, 128, true, 2}, {16, 128, 64, true, 1},
-                     {32, 128, 64, true, 1}, {32, 64, 64, true, 2}};
-  for (const auto& n : norms) add_group_norm(n.size, n.a, n.b, n.silu, n.count, type);
-  for (int64_t head_dim : {8, 128}) {
-    add_attention(16, head_dim, 5, type);
-    add_attention(8, head_dim, 6, type);
-  }
-  add_elementwise(type);
+int run(int argc, char** argv) {
+  const StepOptions options = parse(argc, argv);
+  add_limits();
+  for (const StepOperation& op : distinct_operations(options.train_config())) add_operation(op);
+  benchmark::RunSpecifiedBenchmarks();
+  benchmark::Shutdown();
+  return 0;
 }
 
 }  // namespace
 }  // namespace imago
 
 int main(int argc, char** argv) {
-  imago::keep_idle_threads_asleep();
-  imago::add_all(imago::DType::kFloat32);
-  imago::add_all(imago::DType::kBFloat16);
-  imago::add_optimizer();
-  benchmark::Initialize(&argc, argv);
-  if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 2;
-  benchmark::RunSpecifiedBenchmarks();
-  benchmark::Shutdown();
+  benchmark::Initialize(&argc, argv);  // takes its own options
+  return imago::run_app("bench_kernels", [&] { return imago::run(argc, argv); });
 }

@@ -6,7 +6,7 @@
 //   bench_train_step --trainer --device cuda --batch 128 --config bench/configs/ddpm_cifar10_32.json
 //
 // Without --trainer the step is taken apart into forward, backward and optimizer, as bench/unet_torch.py
-// takes it apart, so that the two can be compared (bench/compare_torch.py does). With --trainer it is what
+// takes it apart, so that the two can be compared (./run bench does). With --trainer it is what
 // train_ddpm runs.
 #include <omp.h>
 #include <sys/resource.h>

@@ -220,7 +220,7 @@ class Bench:
         config = read_config(options.config, options.head_dim)
         net = UNet(config, options.sdpa).to(device=self.device, memory_format=self.layout)
         self.parameters = list(net.parameters())
-        self.net = torch.compile(net, mode="max-autotune") if options.compile else net
+        self.net = torch.compile(net, mode=options.compile) if options.compile else net
         self.optimizer = torch.optim.AdamW(self.parameters, lr=1e-4, fused=True if options.fused else None)
         self.alpha_bar = torch.cumprod(1 - torch.linspace(1e-4, 0.02, TIMESTEPS, device=self.device), dim=0)
         shape = (options.batch, config.in_channels, config.sample_size, config.sample_size)
@@ -299,7 +299,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--channels_last", action="store_true", help="NHWC weights and images")
     parser.add_argument("--sdpa", action="store_true", help="scaled_dot_product_attention, not three operations")
     parser.add_argument("--fused", action="store_true", help="AdamW(fused=True)")
-    parser.add_argument("--compile", action="store_true", help='torch.compile(mode="max-autotune")')
+    parser.add_argument("--compile", nargs="?", const="max-autotune", metavar="MODE", help="torch.compile, max-autotune or as MODE says")
     parser.add_argument("--profile", action="store_true", help="torch.profiler's table of one step, after the timing")
     return parser.parse_args()
 

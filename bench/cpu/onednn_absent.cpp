@@ -1,0 +1,9 @@
+#include "bench/cpu/opponent.h"
+
+namespace imago {
+
+MakeOpponent onednn_convolution() {
+  return nullptr;
+}
+
+}  // namespace imago
