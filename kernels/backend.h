@@ -58,6 +58,13 @@ struct Conv2dGeometry {
   int64_t out_width(int64_t w, int64_t s) const { return (w + left + right - s) / stride + 1; }
 };
 
+/// What a pooling takes together: R x S pixels, laid over the image as a filter is. Pixels outside of the
+/// image count for nothing; every window holds at least one that is inside.
+struct PoolWindow {
+  int rows = 1, columns = 1;  // R, S
+  Conv2dGeometry geometry;
+};
+
 /// What a convolution adds before it writes: y = (conv + bias + per_image_bias + residual) * scale. Every
 /// part may be absent.
 struct Conv2dEpilogue {
@@ -244,6 +251,16 @@ class Backend {
   /// y[n,h,w,c] = scale * sum of x's 2x2 block. x [N,2H,2W,C], y [N,H,W,C]. With 1/4 average pooling; with 1
   /// the gradient above.
   virtual void sum_pool2x(ConstTensorRef x, float scale, TensorRef y) = 0;
+
+  // ---- Pooling ----
+  /// y[n,i,j,c] = mean of x[n, i*stride + r - top, j*stride + s - left, c] over the r < R, s < S that lie in
+  /// the image. x [N,H,W,C], y [N,Ho,Wo,C]. A window as large as the image: global average pooling.
+  virtual void avg_pool(ConstTensorRef x, const PoolWindow& window, TensorRef y) = 0;
+  /// dx[n,h,w,c] = sum of dy[n,i,j,c] / (pixels of window (i,j)) over the windows that hold (h,w)
+  virtual void avg_pool_backward(ConstTensorRef dy, const PoolWindow& window, TensorRef dx) = 0;
+  /// y[n,i,j,c] = the largest of them; NaN where one of them is. Has no gradient here: it serves networks
+  /// that others have trained.
+  virtual void max_pool(ConstTensorRef x, const PoolWindow& window, TensorRef y) = 0;
 
   // ---- Embeddings ----
   /// y[n] = [sin(t f), cos(t f)], halves swapped if cos_first; a last odd column is zero. t [N] and f [E/2]

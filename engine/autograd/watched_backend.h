@@ -134,6 +134,15 @@ class WatchedBackend : public Backend {
   void sum_pool2x(ConstTensorRef x, float scale, TensorRef y) override {
     simple("sum_pool2x", x, [&](Backend& b) { b.sum_pool2x(x, scale, y); });
   }
+  void avg_pool(ConstTensorRef x, const PoolWindow& window, TensorRef y) override {
+    simple("avg_pool", y, [&](Backend& b) { b.avg_pool(x, window, y); });
+  }
+  void avg_pool_backward(ConstTensorRef dy, const PoolWindow& window, TensorRef dx) override {
+    simple("avg_pool_backward", dx, [&](Backend& b) { b.avg_pool_backward(dy, window, dx); });
+  }
+  void max_pool(ConstTensorRef x, const PoolWindow& window, TensorRef y) override {
+    simple("max_pool", y, [&](Backend& b) { b.max_pool(x, window, y); });
+  }
   void sinusoid(ConstTensorRef t, ConstTensorRef frequencies, bool cos_first, TensorRef y) override {
     simple("sinusoid", y, [&](Backend& b) { b.sinusoid(t, frequencies, cos_first, y); });
   }

@@ -49,6 +49,9 @@ int64_t conv2d_flops(int64_t out_pixels, ConstTensorRef w) {  // w [K,R,S,C]: K 
 int64_t pixels_of(ConstTensorRef t) {  // of [N,H,W,C], or of all but the last dimension
   return t.numel() / t.shape[-1];
 }
+int64_t pixels_of(const PoolWindow& window) {
+  return int64_t{window.rows} * window.columns;
+}
 int64_t attention_product(ConstTensorRef q) {  // [N,T,heads*D]: one product of [T,D] by [D,T] a head
   return 2 * q.numel() * q.shape[1];
 }
@@ -138,6 +141,15 @@ class PlanBackend : public Backend {
   }
   void sum_pool2x(ConstTensorRef x, float, TensorRef y) override {
     count("sum_pool2x", 4 * y.numel(), once(x), once(y));
+  }
+  void avg_pool(ConstTensorRef x, const PoolWindow& window, TensorRef y) override {
+    count("avg_pool", pixels_of(window) * y.numel(), once(x), once(y));
+  }
+  void avg_pool_backward(ConstTensorRef dy, const PoolWindow& window, TensorRef dx) override {
+    count("avg_pool_backward", pixels_of(window) * dy.numel(), once(dy), once(dx));
+  }
+  void max_pool(ConstTensorRef x, const PoolWindow& window, TensorRef y) override {
+    count("max_pool", pixels_of(window) * y.numel(), once(x), once(y));
   }
 
   void sinusoid(ConstTensorRef t, ConstTensorRef frequencies, bool, TensorRef y) override {

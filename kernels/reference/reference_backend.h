@@ -53,6 +53,9 @@ class ReferenceBackend : public Backend {
 
   void upsample2x(ConstTensorRef x, float scale, TensorRef y) override;
   void sum_pool2x(ConstTensorRef x, float scale, TensorRef y) override;
+  void avg_pool(ConstTensorRef x, const PoolWindow& window, TensorRef y) override;
+  void avg_pool_backward(ConstTensorRef dy, const PoolWindow& window, TensorRef dx) override;
+  void max_pool(ConstTensorRef x, const PoolWindow& window, TensorRef y) override;
 
   void sinusoid(ConstTensorRef t, ConstTensorRef frequencies, bool cos_first, TensorRef y) override;
   void embedding(ConstTensorRef table, ConstTensorRef index, TensorRef y) override;

@@ -17,12 +17,15 @@ struct Grid {
   int threads = kFlatThreads;
 };
 
-/// How the launchers of elementwise.cu, resample.cu, embedding.cu and diffusion.cu cut their tensors.
+/// How the launchers of elementwise.cu, resample.cu, pooling.cu, embedding.cu and diffusion.cu cut their
+/// tensors.
 Grid grid_of(const Operation& o) {
   const Shape& s = o.x.a.shape;
   const std::string_view name = o.name;
   if (name == "upsample2x") return {2 * s[0] * s[1]};  // a block a row of y
   if (name == "sum_pool2x") return {s[0] * s[1] / 2};
+  for (const char* pool : {"avg_pool", "avg_pool_backward", "max_pool"})
+    if (name == pool) return {s[0] * s[1]};  // a block a row of what is written
   if (name == "mse_loss") return {s[0]};
   if (name == "sinusoid" || name == "embedding") return {s[0], kEmbeddingThreads};
   if (name == "embedding_backward") return {ceil_div(s[1], kEmbeddingThreads), kEmbeddingThreads};

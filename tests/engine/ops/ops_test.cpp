@@ -8,6 +8,7 @@
 #include "engine/ops/embedding.h"
 #include "engine/ops/group_norm.h"
 #include "engine/ops/loss.h"
+#include "engine/ops/pooling.h"
 #include "engine/ops/resample.h"
 #include "tests/support/gradient_check.h"
 
@@ -88,6 +89,22 @@ TEST(Ops, Resample) {
   const Tensor x = random_leaf({1, 4, 2, 3}, 1);
   check_gradients([&] { return upsample2x(x); }, {x});
   check_gradients([&] { return avg_pool2x(x); }, {x});
+}
+
+TEST(Ops, Pooling) {
+  const Tensor x = random_leaf({2, 5, 4, 3}, 1);
+  check_gradients([&] { return avg_pool(x, {3, 3, {1, 1, 1, 1, 1}}); }, {x});
+  check_gradients([&] { return avg_pool(x, {2, 3, {2, 1, 0, 0, 0}}); }, {x});
+  EXPECT_EQ(global_avg_pool(x).shape(), (Shape{2, 3}));
+  check_gradients([&] { return global_avg_pool(x); }, {x});
+  EXPECT_EQ(max_pool(x.detach(), {3, 3, {2, 0, 0, 0, 0}}).shape(), (Shape{2, 2, 1, 3}));
+}
+
+TEST(Ops, PoolingRefusesWhatItCannotDo) {
+  const Tensor x = random_leaf({1, 4, 4, 1}, 1);
+  EXPECT_THROW(max_pool(x, {2, 2, {}}), Error);  // no gradient
+  EXPECT_THROW(avg_pool(x, {5, 1, {}}), Error);
+  EXPECT_THROW(avg_pool(x, {2, 2, {1, 2, 0, 0, 0}}), Error);  // a window without a pixel
 }
 
 TEST(Ops, EmbeddingAddsWhereAnIndexRepeats) {

@@ -79,6 +79,7 @@ std::vector<OpRow> convolution_rows();
 std::vector<OpRow> attention_rows();
 std::vector<OpRow> norm_rows();
 std::vector<OpRow> pointwise_rows();
+std::vector<OpRow> pooling_rows();
 std::vector<OpRow> loss_rows();
 std::vector<OpRow> diffusion_rows();
 std::vector<OpRow> optimizer_rows();
