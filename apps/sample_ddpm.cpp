@@ -18,9 +18,10 @@
 #include "models/diffusion/pipeline_folder.h"
 #include "models/diffusion/sampler.h"
 #include "models/layout.h"
+#include "models/pixels.h"
 #include "models/trainer/preview.h"
 #include "models/unet/inputs.h"
-#include "models/unet/weights.h"
+#include "models/weights.h"
 
 namespace imago {
 namespace fs = std::filesystem;

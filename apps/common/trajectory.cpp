@@ -6,6 +6,7 @@
 #include "engine/image/animated_png.h"
 #include "engine/image/png.h"
 #include "engine/ops/elementwise.h"
+#include "models/pixels.h"
 #include "models/trainer/preview.h"
 
 namespace imago {

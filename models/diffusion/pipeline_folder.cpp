@@ -4,7 +4,7 @@
 
 #include "engine/io/atomic_file.h"
 #include "engine/io/json.h"
-#include "models/unet/weights.h"
+#include "models/weights.h"
 
 namespace imago {
 

@@ -1,7 +1,6 @@
 #include "models/diffusion/sampler.h"
 
 #include <algorithm>
-#include <cmath>
 
 #include "models/diffusion/sampled_batch.h"
 
@@ -88,15 +87,6 @@ Tensor sample(UNet& model, const SamplingPlan& plan, const SampleRequest& reques
     });
   }
   return result;
-}
-
-std::vector<uint8_t> to_pixels(const Tensor& x) {
-  std::vector<uint8_t> pixels;
-  for (double value : to_doubles(x)) {
-    const auto unit = std::clamp(static_cast<float>(value) / 2 + 0.5f, 0.0f, 1.0f);
-    pixels.push_back(std::isnan(unit) ? 0 : static_cast<uint8_t>(std::nearbyint(unit * 255)));
-  }
-  return pixels;
 }
 
 }  // namespace imago

@@ -50,8 +50,4 @@ struct SampleRequest {
 /// clamped.
 Tensor sample(UNet& model, const SamplingPlan& plan, const SampleRequest& request);
 
-/// round(clamp(x/2 + 1/2) * 255), the pixels that diffusers writes. x [N,H,W,C] float32 or float64 -> N*H*W*C
-/// bytes.
-std::vector<uint8_t> to_pixels(const Tensor& x);
-
 }  // namespace imago

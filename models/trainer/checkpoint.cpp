@@ -9,7 +9,7 @@
 #include "engine/io/json.h"
 #include "models/diffusion/pipeline_folder.h"
 #include "models/trainer/trainer.h"
-#include "models/unet/weights.h"
+#include "models/weights.h"
 
 namespace imago {
 namespace fs = std::filesystem;

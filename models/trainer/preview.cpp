@@ -4,6 +4,7 @@
 
 #include "engine/image/png.h"
 #include "models/diffusion/sampler.h"
+#include "models/pixels.h"
 #include "models/trainer/trainer.h"
 
 namespace imago {

@@ -2,7 +2,7 @@
 
 #include "engine/autograd/tape.h"
 #include "engine/nn/dropout.h"
-#include "models/unet/weights.h"
+#include "models/weights.h"
 
 namespace imago {
 

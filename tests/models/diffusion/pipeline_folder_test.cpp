@@ -8,7 +8,7 @@
 #include "engine/io/safetensors.h"
 #include "models/diffusion/pipeline_folder.h"
 #include "models/diffusion/sampler.h"
-#include "models/unet/weights.h"
+#include "models/weights.h"
 #include "tests/models/golden.h"
 #include "tests/support/temp_folder.h"
 

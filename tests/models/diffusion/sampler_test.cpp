@@ -8,8 +8,9 @@
 #include "models/diffusion/pipeline_folder.h"
 #include "models/diffusion/sampler.h"
 #include "models/diffusion/streams.h"
+#include "models/pixels.h"
 #include "models/unet/inputs.h"
-#include "models/unet/weights.h"
+#include "models/weights.h"
 #include "tests/models/golden.h"
 
 namespace imago {

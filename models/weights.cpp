@@ -1,4 +1,4 @@
-#include "models/unet/weights.h"
+#include "models/weights.h"
 
 #include <algorithm>
 #include <unordered_map>
