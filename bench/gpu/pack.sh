@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # pack.sh BUILD FOLDER: lays a folder that runs on another x86-64 machine with an NVIDIA GPU: the programs of
-# BUILD (preset gpu), the libraries that they need but for the C library's own, and the scripts. `FOLDER/gpu
+# BUILD (preset gpu or gpu_debug), the libraries that they need but for the C library's own, and the scripts. `FOLDER/gpu
 # --help`.
 set -euo pipefail
 build="$1" folder="$2"
@@ -8,7 +8,7 @@ bench="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 die() { printf 'pack: %s\n' "$*" >&2; exit 2; }
 
 most_kb=50000
-programs=(gpu_info ptx_conformance test_gpu_ops bench_train_step)
+programs=(gpu_info ptx_conformance test_gpu_ops bench_train_step bench_gpu_constants)
 [ -e "$build/bin/bench_cuda_libraries" ] && programs+=(bench_cuda_libraries)
 
 if [ -e "$folder" ] && [ ! -e "$folder/VERSION" ] && [ -n "$(ls -A "$folder")" ]; then

@@ -103,6 +103,36 @@ def profile_table(row, most=24):
     return table(["operation", "shapes", "calls", "ms a step", "share", "TFLOP/s", "TB/s"], lines)
 
 
+def failures_table(results):
+    """Rows of the op table and PTX wrappers that do not pass, with what is known of the kernel."""
+    rows = []
+    for part in results["parts"]:
+        for row in part["data"] if part["name"] in ("conformance", "rows", "variants") and part["data"] else []:
+            if row.get("ended", row["verdict"]) == "passed":
+                continue
+            rows.append([part["name"], row.get("test") or row["wrapper"], row["verdict"] or row["ended"],
+                         row.get("again", "-"), row.get("kernel", "-"), row.get("stuck", "-")])
+    return table(["part", "what", "verdict", "once more, alone", "in the launch", "stuck"], rows) if rows else ""
+
+
+def ncu_table(rows):
+    shares = ("tensor", "DRAM", "L2", "issue", "warps")
+    return table(["kernel", "grid", "launches", "us", *(f"{name} %" for name in shares), "waits for"],
+                 [[row["kernel"], row["grid"], row["launches"], number(row["us"], "{:.1f}"),
+                   *(number(row[name], "{:.0f}") for name in shares), row["waits for"]] for row in rows])
+
+
+def autotuner_table(rows):
+    return table(["training step", "off, ms", "on, ms", "ratio"],
+                 [[row["network"], number(scaled(row, "off", 1000)), number(scaled(row, "on", 1000)),
+                   number(ratio(row.get("off"), row.get("on")))] for row in rows])
+
+
+def constants_table(rows):
+    return table(["constant", "value", "unit"],
+                 [[row["constant"], number(row["value"], "{:.4g}"), row["unit"]] for row in rows])
+
+
 def sentence(row):
     return re.sub(r"\s+", " ", f"""**{row['network']}**, every operation waited for, so that times are upper bounds:
         together {1000 * sum(entry['seconds'] for entry in row['profile']):.2f} ms a step. The most expensive:""")
@@ -114,10 +144,20 @@ def page(results):
             f"{results['date']}; {gpu['name']}, {gpu['memory_mib']} MiB, sm_{gpu['capability']}, driver "
             f"{results['driver']}; {results['cores']} CPU cores; Imago {results['version']}", "",
             parts_table(results), ""]
+    if failures_table(results):
+        text += ["## What does not pass", "", failures_table(results), ""]
     if data_of(results, "steps"):
         text += ["## Whole training steps", "",
                  "The trainer's own step, loading and uploading included; PyTorch's images lie on the GPU. "
                  "Medians of 5 runs. A ratio above 1: Imago is faster.", "", steps_table(results), ""]
+    if data_of(results, "autotuner"):
+        text += ["## The autotuner", "", autotuner_table(data_of(results, "autotuner")), ""]
+    if data_of(results, "constants"):
+        text += ["## What the cost model assumes, measured", "", constants_table(data_of(results, "constants")), ""]
+    if data_of(results, "ncu"):
+        text += ["## The longest kernels", "",
+                 "Shares of the peak in one launch; the time is that of all launches of this grid in a step.", "",
+                 ncu_table(data_of(results, "ncu")), ""]
     if data_of(results, "libraries"):
         text += ["## Kernels", "",
                  "bfloat16, medians. The library is cuDNN for convolutions and cuBLASLt for matrices, each with "

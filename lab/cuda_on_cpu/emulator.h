@@ -15,9 +15,10 @@
 namespace imago::cuda_on_cpu::emu {
 
 // ---- threads, barriers ----
-int lane();           // of the calling thread, 0..31
-void yield();         // lets the other fibers run
-void atomic_point();  // atomics may be polled: gives the others a turn now and then
+int lane();              // of the calling thread, 0..31
+void yield();            // lets the other fibers run
+uint64_t nanoseconds();  // of the host's steady clock: all of the emulated GPU's clocks
+void atomic_point();     // atomics may be polled: gives the others a turn now and then
 [[noreturn]] void die(SourceLine where, const char* format, ...) __attribute__((format(printf, 2, 3)));
 
 /// __syncthreads of every flavour: waits for all threads of the block, returns how many came with

@@ -2,6 +2,7 @@
 #include "lab/cuda_on_cpu/worker.h"
 
 #include <bit>
+#include <chrono>
 #include <cstdio>
 #include <cstdlib>
 #include <utility>
@@ -277,6 +278,10 @@ int lane() {
 }
 void yield() {
   worker->yield();
+}
+uint64_t nanoseconds() {
+  return static_cast<uint64_t>(std::chrono::steady_clock::now().time_since_epoch() /
+                               std::chrono::nanoseconds(1));
 }
 
 void atomic_point() {

@@ -17,6 +17,7 @@
 #include <unordered_map>
 #include <utility>
 
+#include "kernels/cuda/device/launch_log.h"
 #include "kernels/cuda/runtime/cuda_api.h"
 
 #ifndef IMAGO_SHARED  // an emulator brings its own
@@ -63,8 +64,9 @@ template <class... Parameters, class... Args>
 void launch(void (*kernel)(Parameters...), const LaunchConfig& c, Args&&... args) {
   static_assert(sizeof...(Parameters) == sizeof...(Args), "as many arguments as the kernel has parameters");
   static_assert((sizeof(Parameters) + ... + 0) <= 4096, "CUDA passes at most 4 KiB of parameters");
-  if (c.shared_bytes > 48 * 1024)
-    allow_shared_memory(reinterpret_cast<const void*>(kernel), c.shared_bytes, c.where);
+  const void* const address = reinterpret_cast<const void*>(kernel);
+  if (c.shared_bytes > 48 * 1024) allow_shared_memory(address, c.shared_bytes, c.where);
+  if (prints_launches()) print_launch(address, c.grid, c.block, c.shared_bytes, c.where);
   cudaLaunchConfig_t config = {};
   config.gridDim = c.grid;
   config.blockDim = c.block;

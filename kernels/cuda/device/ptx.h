@@ -10,6 +10,12 @@
 
 #include "kernels/cuda/device/launch.h"
 
+// With IMAGO_BOUNDED_WAITS (an option of CMake's) a GPU's waits for mbarriers end, and say so; the emulator's
+// do without: it knows when nobody can run any more.
+#if defined(__CUDACC__) && defined(IMAGO_BOUNDED_WAITS)
+#include <cstdio>
+#endif
+
 #ifdef __CUDACC__
 #define IMAGO_PTX static __device__ __forceinline__
 #define IMAGO_WHERE
@@ -32,6 +38,18 @@ namespace imago::IMAGO_CUDA_NAMESPACE::ptx {
 IMAGO_PTX uint32_t shared_address(const void* p) {
   IMAGO_ON_DEVICE(return static_cast<uint32_t>(__cvta_generic_to_shared(p));)
   IMAGO_ON_HOST(return emu::shared_address(p);)
+}
+
+// ---- clocks ----
+/// The multiprocessor's cycles.
+IMAGO_PTX uint64_t clock_cycles() {
+  IMAGO_ON_DEVICE(uint64_t t; asm volatile("mov.u64 %0, %clock64;" : "=l"(t)); return t;)
+  IMAGO_ON_HOST(return emu::nanoseconds();)
+}
+/// Of a clock that all multiprocessors share; it may advance in steps of a microsecond.
+IMAGO_PTX uint64_t global_nanoseconds() {
+  IMAGO_ON_DEVICE(uint64_t ns; asm volatile("mov.u64 %0, %globaltimer;" : "=l"(ns)); return ns;)
+  IMAGO_ON_HOST(return emu::nanoseconds();)
 }
 
 // ---- matrix fragments (sm_80) ----
@@ -240,10 +258,35 @@ IMAGO_PTX bool mbarrier_try_wait(uint64_t* barrier, unsigned parity IMAGO_WHERE)
   return emu::mbarrier_test(barrier, parity, where);
 #endif
 }
+#if defined(__CUDACC__) && defined(IMAGO_BOUNDED_WAITS)
+/// Waits two seconds at most, then names the barrier and stops the kernel: a lost arrival, a wrong parity or
+/// bytes that never land. All others that are stuck have the time to say so, too. With a call of printf in
+/// the kernel ptxas serializes its wgmmas: this is for finding a mistake, not for timing.
+IMAGO_PTX void bounded_mbarrier_wait(uint64_t* barrier, unsigned parity) {
+  constexpr uint64_t kLongestWait = 2'000'000'000, kTimeToSpeak = 200'000'000;  // ns
+  const uint64_t start = global_nanoseconds();
+  while (!mbarrier_try_wait(barrier, parity)) {
+    if (global_nanoseconds() - start < kLongestWait) continue;
+    if (threadIdx.x % 32 == 0)
+      std::printf(
+          "stuck: block (%u,%u,%u) thread %u waits for the mbarrier at shared address %u, parity %u\n",
+          blockIdx.x, blockIdx.y, blockIdx.z, threadIdx.x, shared_address(barrier), parity);
+    while (global_nanoseconds() - start < kLongestWait + kTimeToSpeak) {
+    }
+    __trap();
+  }
+}
+#endif
 /// Waits until the phase of this parity has ended.
 IMAGO_PTX void mbarrier_wait(uint64_t* barrier, unsigned parity IMAGO_WHERE) {
-  IMAGO_ON_DEVICE(while (!mbarrier_try_wait(barrier, parity)){})
-  IMAGO_ON_HOST(emu::mbarrier_wait(barrier, parity, where);)
+#if defined(__CUDACC__) && defined(IMAGO_BOUNDED_WAITS)
+  bounded_mbarrier_wait(barrier, parity);
+#elif defined(__CUDACC__)
+  while (!mbarrier_try_wait(barrier, parity)) {
+  }
+#else
+  emu::mbarrier_wait(barrier, parity, where);
+#endif
 }
 
 // ---- TMA (sm_90) ----

@@ -1,9 +1,12 @@
-// ptx_conformance: every wrapper of ptx.h on a GPU against its host body on the emulator, bit by bit
-// (or within the ulps that the instruction is specified to). Exit 0: all agree; 1: some do not; 3:
-// there is no GPU.
+// ptx_conformance [--list | --case N]: every wrapper of ptx.h on a GPU against its host body on the emulator,
+// bit by bit (or within the ulps that the instruction is specified to). --list names the cases; --case runs
+// the N-th of them, from 0, alone: one that hangs or breaks the GPU's context spoils no other. A case is
+// named before it runs. Exit 0: all agree; 1: some do not; 2: bad arguments; 3: there is no GPU.
 #include "tests/lab/cuda_on_cpu/ptx_conformance.h"
 
 #include <cstdio>
+#include <cstdlib>
+#include <cstring>
 
 namespace {
 
@@ -22,19 +25,37 @@ std::string verdict(const imago::PtxResult& gpu, const imago::PtxResult& host) {
   return "same";
 }
 
-}  // namespace
-
-int main() {
+int run_cases(size_t first, size_t last, const std::vector<std::string>& names) {
   const int capability = imago::cuda::ptx_capability();
   if (capability == 0) return std::printf("ptx_conformance: no CUDA device\n"), 3;
-  const auto gpu = imago::cuda::run_ptx_cases(capability),
-             host = imago::cuda_on_cpu::run_ptx_cases(capability);
   int agree = 0, differ = 0, skipped = 0;
-  for (size_t i = 0; i < gpu.size(); ++i) {
-    const std::string v = gpu[i].supported ? verdict(gpu[i], host[i]) : "not on this GPU";
-    std::printf("%-50s %s\n", gpu[i].name.c_str(), v.c_str());
-    ++(v == "same" ? agree : gpu[i].supported ? differ : skipped);
+  for (size_t i = first; i < last; ++i) {
+    std::printf("%-50s  ", names[i].c_str());
+    const imago::PtxResult gpu = imago::cuda::run_ptx_case(i, capability);
+    const std::string v =
+        gpu.supported ? verdict(gpu, imago::cuda_on_cpu::run_ptx_case(i, capability)) : "not on this GPU";
+    std::printf("%s\n", v.c_str());
+    ++(v == "same" ? agree : gpu.supported ? differ : skipped);
   }
-  std::printf("sm_%d: %d agree, %d differ, %d skipped\n", capability, agree, differ, skipped);
+  if (last - first > 1)
+    std::printf("sm_%d: %d agree, %d differ, %d skipped\n", capability, agree, differ, skipped);
   return differ != 0;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  std::setvbuf(stdout, nullptr, _IONBF, 0);
+  const std::vector<std::string> names = imago::cuda_on_cpu::ptx_case_names();
+  if (argc == 1) return run_cases(0, names.size(), names);
+  if (argc == 2 && std::strcmp(argv[1], "--list") == 0) {
+    for (const std::string& name : names) std::printf("%s\n", name.c_str());
+    return 0;
+  }
+  char* end = nullptr;
+  const unsigned long n =
+      argc == 3 && std::strcmp(argv[1], "--case") == 0 ? std::strtoul(argv[2], &end, 10) : 0;
+  if (!end || end == argv[2] || *end || n >= names.size())
+    return std::fprintf(stderr, "ptx_conformance: expected --list or --case 0..%zu\n", names.size() - 1), 2;
+  return run_cases(n, n + 1, names);
 }

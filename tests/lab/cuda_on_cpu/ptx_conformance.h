@@ -8,7 +8,6 @@
 namespace imago {
 
 struct PtxResult {
-  std::string name;
   bool supported = false;       // by this device
   std::vector<uint32_t> words;  // what came out
   uint32_t ulps = 0;            // words are floats that may differ by so many units in the last place
@@ -17,11 +16,12 @@ struct PtxResult {
 
 namespace cuda {
 int ptx_capability();  // 10 * major + minor of device 0, or 0 without a device
-std::vector<PtxResult> run_ptx_cases(int capability);
+PtxResult run_ptx_case(size_t index, int capability);
 }  // namespace cuda
 
 namespace cuda_on_cpu {
-std::vector<PtxResult> run_ptx_cases(int capability);
+std::vector<std::string> ptx_case_names();  // what needs little of the hardware first, wgmma last
+PtxResult run_ptx_case(size_t index, int capability);
 }  // namespace cuda_on_cpu
 
 }  // namespace imago

@@ -145,6 +145,15 @@ __global__ void atomics(uint32_t* out, float* sum) {
   atomicAdd(sum, 1.0f);
 }
 
+/// Time goes on: out[0] by the multiprocessor's clock, out[1] by the one that all share.
+__global__ void clocks(uint32_t* out) {
+  const uint64_t cycles = ptx::clock_cycles(), ns = ptx::global_nanoseconds();
+  uint64_t later = ns;
+  for (int i = 0; i < 1'000'000 && later == ns; ++i) later = ptx::global_nanoseconds();
+  out[0] = ptx::clock_cycles() > cycles;
+  out[1] = later > ns;
+}
+
 PtxCase atomics_case() {
   constexpr uint32_t kThreads = 4 * 96;
   return {"atomics", 80,
@@ -185,7 +194,16 @@ std::vector<PtxCase> warp_cases() {
              return out.download();
            },
            block_barriers_expected},
-          atomics_case()};
+          atomics_case(),
+          {"clocks", 80,
+           [] {
+             DeviceArray<uint32_t> out(2);
+             launch(clocks, {.grid = 1, .block = 1}, out.get());
+             return out.download();
+           },
+           [] {
+             return Words{1, 1};
+           }}};
 }
 
 }  // namespace imago::IMAGO_CUDA_NAMESPACE
