@@ -20,6 +20,21 @@ if(NOT TARGET imago::codecs)
   endforeach()
 endif()
 
+# PNG and JPEG: libspng and libjpeg-turbo where they are at hand, otherwise stb.
+foreach(decoder IN ITEMS "spng spng.h" "turbojpeg turbojpeg.h")
+  separate_arguments(decoder)
+  list(GET decoder 0 library)
+  list(GET decoder 1 header)
+  find_path(IMAGO_${library}_INCLUDE ${header})
+  find_library(IMAGO_${library}_LIBRARY ${library})
+  mark_as_advanced(IMAGO_${library}_INCLUDE IMAGO_${library}_LIBRARY)
+  if(NOT TARGET imago::${library} AND IMAGO_${library}_INCLUDE AND IMAGO_${library}_LIBRARY)
+    add_library(imago::${library} INTERFACE IMPORTED GLOBAL)
+    target_include_directories(imago::${library} INTERFACE ${IMAGO_${library}_INCLUDE})
+    target_link_libraries(imago::${library} INTERFACE ${IMAGO_${library}_LIBRARY})
+  endif()
+endforeach()
+
 # Debian's own CMake config for oneDNN asks for OpenCL, which we do not use.
 if(IMAGO_ONEDNN AND NOT TARGET imago::onednn)
   find_path(IMAGO_ONEDNN_INCLUDE dnnl.hpp REQUIRED)

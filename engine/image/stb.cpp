@@ -1,4 +1,4 @@
-// The one place where the stb libraries are compiled. PNG compression goes through zlib, which is faster and
+// The one place where stb_image_write is compiled. PNG compression goes through zlib, which is faster and
 // makes smaller files than stb's own.
 #include <zlib.h>
 
@@ -23,11 +23,3 @@ unsigned char* compress_with_zlib(unsigned char* data, int size, int* out_size, 
 #define STBI_WRITE_NO_STDIO
 #define STB_IMAGE_WRITE_IMPLEMENTATION
 #include <stb_image_write.h>
-
-#define STBI_ONLY_PNG
-#define STBI_ONLY_JPEG
-#define STBI_NO_STDIO
-#define STBI_NO_LINEAR
-#define STBI_NO_HDR
-#define STB_IMAGE_IMPLEMENTATION
-#include <stb_image.h>

@@ -39,6 +39,13 @@ TEST(Decode, TransparencyLiesOverWhite) {  // (c a + 255 (255 - a)) / 255, round
   const Image grey = decode_image(make_png(3, 8, 4, {std::string("\x64\xff\x64\x00\x64\x80", 6)}), "grey");
   EXPECT_EQ(grey.channels, 1);
   EXPECT_EQ(grey.pixels, (Bytes{100, 255, 177}));
+  // A grey value, or a colour, that is transparent wherever it stands.
+  const std::string grey_key = png_chunk("tRNS", std::string("\x00\x64", 2));
+  EXPECT_EQ(pixels_of(make_png(3, 8, 0, {std::string("\x64\x01\xff", 3)}, grey_key)), (Bytes{255, 1, 255}));
+  EXPECT_EQ(pixels_of(make_png(2, 16, 0, {std::string("\x00\x64\x01\x01", 4)}, grey_key)), (Bytes{255, 1}));
+  const std::string colour_key = png_chunk("tRNS", std::string("\x00\x01\x00\x02\x00\x03", 6));
+  EXPECT_EQ(pixels_of(make_png(2, 8, 2, {std::string("\x01\x02\x03\x01\x02\x04", 6)}, colour_key)),
+            (Bytes{255, 255, 255, 1, 2, 4}));
   const std::string palette = png_chunk("PLTE", std::string("\x0a\x14\x1e\xc8\x00\x64", 6)) +
                               png_chunk("tRNS", std::string("\x00\xff", 2));
   EXPECT_EQ(pixels_of(make_png(2, 4, 3, {"\x10"}, palette)), (Bytes{200, 0, 100, 255, 255, 255}));
@@ -50,6 +57,8 @@ TEST(Decode, SixteenBitsAreRounded) {  // v / 257: 127 / 257 is below one half, 
   EXPECT_EQ(pixels_of(make_png(1, 16, 2, {std::string("\x01\x00\x00\x00\xfe\xff", 6)})), (Bytes{1, 0, 254}));
   EXPECT_EQ(pixels_of(make_png(1, 16, 6, {std::string("\x00\x00\xff\xff\x80\x00\x00\x00", 8)})),
             (Bytes{255, 255, 255}));
+  EXPECT_EQ(pixels_of(make_png(2, 16, 4, {std::string("\x00\x81\xff\xff\x00\x00\x00\x00", 8)})),
+            (Bytes{1, 255}));
 }
 
 void expect_close(const Bytes& got, const Bytes& expected, int tolerance) {

@@ -1,6 +1,9 @@
 // PNG files are read back with stb_image, and grids are checked pixel by pixel.
 #include "engine/image/png.h"
 
+#define STB_IMAGE_STATIC
+#define STB_IMAGE_IMPLEMENTATION
+#define STBI_ONLY_PNG
 #include <stb_image.h>
 
 #include "tests/support/temp_folder.h"
