@@ -25,6 +25,8 @@ def samples_by_name(results):
     found = {row["operation"]: row["samples"] for row in results["kernels"] if row["program"] == "imago"}
     for row in results["steps"]:
         found[steps.title(row)] = [r["imago"]["step_s_median"] for r in row["rounds"]]
+    for row in results.get("decode", []):
+        found[row["name"]] = [r["imago"] for r in row["rounds"]]
     return found
 
 

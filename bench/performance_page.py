@@ -11,6 +11,7 @@ import pathlib
 import sys
 
 import comparison
+import decoding
 import kernels
 import steps
 import svg
@@ -81,6 +82,8 @@ def section(path, results):
              "### Whole steps\n", steps.table(results)]
     parts += [f"![]({IMAGES}/{name})\n" for name in images]
     parts += [whole_step_line(results), steps.memory_table(results)]
+    if results["decode"]:
+        parts += ["### Decoding images, as many workers\n", decoding.table(results)]
     if results["kernels"]:
         parts += ["### Operations of a training step, float32, batch 16\n",
                   "By themselves, most expensive first. The last two columns: oneDNN used directly (weights already in its own "

@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
 """How fast Imago is on the CPU of this machine, and how fast others are on it, in one run.
 
-Two parts. `kernels`: every operation of a U-Net's training step by itself, beside what the machine can do at most
+Three parts. `kernels`: every operation of a U-Net's training step by itself, beside what the machine can do at most
 (multiply-adds, copies) and beside oneDNN and OpenBLAS. `steps`: whole training steps and forward passes of several
-U-Nets, each program in a process of its own, in turns with PyTorch (A B C A B C ...) where --python has it. Writes one
-JSON file: bench/results/ has those that docs/performance.md is made of (bench/performance_page.py).
+U-Nets, each program in a process of its own, in turns with PyTorch (A B C A B C ...) where --python has it.
+`decode`: image files to pixels, in turns with Pillow, where --python is given. Writes one JSON file: bench/results/ has
+those that docs/performance.md is made of (bench/performance_page.py).
 
 Exit code 0; 1 if --against FILE found something slower than there, beyond the noise of both runs, or a program failed;
 2: bad arguments.
@@ -17,12 +18,13 @@ import pathlib
 import sys
 
 import comparison
+import decoding
 import kernels
 import machine
 import steps
 
 ROOT = machine.ROOT
-PARTS = ("kernels", "steps")
+PARTS = ("kernels", "steps", "decode")
 
 
 class Parser(argparse.ArgumentParser):
@@ -45,7 +47,7 @@ def parse():
     add("--quick", action="store_true", help="fewer and shorter repetitions, the smallest U-Net alone: minutes")
     add("--rounds", type=positive, help="processes of each kind a configuration (default: 5; with --quick 3)")
     add("--threads", type=positive, default=os.cpu_count(), help="default: as many as there are processors")
-    add("--python", help="a Python that has PyTorch; without it, only Imago runs")
+    add("--python", help="a Python that has PyTorch and Pillow; without it, only Imago runs")
     add("--only", default="", metavar="TEXT", help="only the configurations whose name contains this")
     add("--max_load", type=float, help="before every round, wait for a load average of the last minute below this")
     add("--against", type=pathlib.Path, metavar="FILE", help="compare with this file of an earlier run")
@@ -83,7 +85,8 @@ def main():
     here = machine.describe()
     output = options.output or ROOT / f"bench/results/cpu_{machine.slug(here)}.json"
     results = {"date": machine.now(), "commit": machine.revision(), "command": "./run bench " + " ".join(sys.argv[1:]),
-               "machine": here, "threads": options.threads, "limits": [], "kernels": [], "steps": []}
+               "machine": here, "threads": options.threads, "limits": [], "kernels": [], "steps": [],
+               "decode": []}
     try:
         if "kernels" in options.parts:
             results["kernels"], limits = kernels.measure(options)
@@ -91,6 +94,8 @@ def main():
         if "steps" in options.parts:
             results["steps"], limits = steps.measure(options)
             results["limits"] += limits
+        if "decode" in options.parts:
+            results["decode"] = decoding.measure(options)
         results["noise"] = comparison.noise_of(results["limits"])
         write_results(output, results)
     except machine.Failure as error:
@@ -101,6 +106,7 @@ def main():
         return 2
     print(kernels.table(results))
     print(steps.table(results))
+    print(decoding.table(results))
     print(f"written: {output}")
     if results["noise"] > comparison.QUIET:
         print(f"bench: the machine was noisy: its own limit varied by {100 * results['noise']:.0f} %", file=sys.stderr)

@@ -41,7 +41,8 @@ class RunBench(unittest.TestCase):
         self.folder = pathlib.Path(folder.name)
         self.write("bench_kernels", f"echo '{kernels(10)}'")
         self.write("bench_train_step", f"echo '{step('imago', 0.5)}'")
-        self.write("python", f"case \"$*\" in *channels_last*) echo '{step('torch', 0.75)}' ;; "
+        self.write("bench_decode", "echo '{\"seconds\": 0.5, \"checksums\": 7}'")
+        self.write("python", f"case \"$*\" in *decode_pillow*) echo '{{\"seconds\": 0.6, \"checksums\": 7}}' ;; *channels_last*) echo '{step('torch', 0.75)}' ;; "
                              f"*) echo '{step('torch', 1.0)}' ;; esac")
 
     def write(self, name, script):
@@ -77,6 +78,13 @@ class RunBench(unittest.TestCase):
         self.assertIn("channels_last", one["best"])
         self.assertIn("1.50 (1.50 to 1.50)", done.stdout)
         self.assertIn("2.00 (2.00 to 2.00)", done.stdout)
+
+    def test_decoding_runs_beside_pillow_and_says_whether_pixels_agree(self):
+        done = self.bench("--parts", "decode", "--python", self.folder / "python")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertIn("| 1000 PNG files of 128x128 | 0.50 | 0.60 | 1.20 (1.20 to 1.20) | the same |", done.stdout)
+        self.write("bench_decode", "echo '{\"seconds\": 0.5, \"checksums\": 8}'")
+        self.assertIn("others", self.bench("--parts", "decode", "--python", self.folder / "python").stdout)
 
     def test_refuses_to_compare_different_networks(self):
         self.write("python", f"echo '{step('torch', 1.0, parameters=6)}'")
