@@ -55,10 +55,13 @@ Axis value_axis(const Chart& chart) {
 }
 
 Axis step_axis(const Chart& chart) {
-  double last = 1;
-  for (const Curve& curve : chart.curves)
-    if (!curve.points.empty()) last = std::max(last, curve.points.back().x);
-  Axis axis = linear_axis(0, last, chart.wide ? 10 : 5);
+  double first = 0, last = 1;
+  for (const Curve& curve : chart.curves) {
+    if (curve.points.empty()) continue;
+    first = std::min(first, curve.points.front().x);
+    last = std::max(last, curve.points.back().x);
+  }
+  Axis axis = linear_axis(first, last, chart.wide ? 10 : 5);
   std::erase_if(axis.ticks, [](double tick) { return tick != std::round(tick); });  // no half steps
   return axis;
 }
@@ -117,7 +120,8 @@ std::string format_chart(const Chart& chart) {
   std::snprintf(range, sizeof range, "%.9g %.9g %.9g %.9g %d", x.low, x.high, y.low, y.high, y.logarithmic);
   std::string html = str("<figure class=\"card chart", chart.wide ? " wide" : "", "\">\n<figcaption><b>",
                          escape_html(chart.title), "</b>", y.logarithmic ? "<small>log scale</small>" : "",
-                         legend(chart), "</figcaption>\n<div class=\"plot\" data-range=\"", range, "\">\n");
+                         legend(chart), "</figcaption>\n<div class=\"plot\" data-x=\"",
+                         escape_html(chart.x_name), "\" data-range=\"", range, "\">\n");
   html += "<svg viewBox=\"0 0 1000 1000\" preserveAspectRatio=\"none\" aria-hidden=\"true\">" + grid_lines(y);
   for (const Curve& curve : chart.curves)
     if (!curve.points.empty())

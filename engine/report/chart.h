@@ -22,8 +22,9 @@ struct Curve {
 struct Chart {
   std::string title;
   std::vector<Curve> curves;
-  bool wide = false;       // takes the whole width of the page
-  bool from_zero = false;  // linear from zero; otherwise logarithmic where the values call for it
+  std::string x_name = "step";  // under the pointer
+  bool wide = false;            // takes the whole width of the page
+  bool from_zero = false;       // linear from zero; otherwise logarithmic where the values call for it
 };
 
 /// The chart, with at most 1000 points a curve. Empty if no curve has a point.

@@ -6,12 +6,14 @@ const char* const kReportStyle = R"css(
 :root {
   color-scheme: light dark;
   --page: #f7f6f3; --card: #ffffff; --edge: #e6e3dc; --grid: #eceae4; --text: #22211f; --soft: #75716a;
-  --accent: #d4601a; --q1: #2b62c4; --q2: #0f9a8a; --q3: #d39a00; --q4: #c6384a; --cool: #2b62c4;
+  --accent: #d4601a; --q1: #2b62c4; --q2: #0f9a8a; --q3: #d39a00; --q4: #c6384a; --q5: #7b4bb8; --q6: #66717d;
+  --cool: #2b62c4;
 }
 @media (prefers-color-scheme: dark) {
   :root {
     --page: #141416; --card: #1c1c1f; --edge: #2c2c31; --grid: #29292e; --text: #ececef; --soft: #98959f;
-    --accent: #f08a3c; --q1: #6d9ef2; --q2: #3cc4b2; --q3: #e6b938; --q4: #ee6a78; --cool: #6d9ef2;
+    --accent: #f08a3c; --q1: #6d9ef2; --q2: #3cc4b2; --q3: #e6b938; --q4: #ee6a78; --q5: #b394f0; --q6: #9aa6b2;
+    --cool: #6d9ef2;
   }
 }
 * { box-sizing: border-box; }
@@ -79,7 +81,10 @@ table { width: 100%; border-collapse: collapse; }
 td { padding: 4px 0; vertical-align: top; border-top: 1px solid var(--grid); overflow-wrap: anywhere; }
 tr:first-child td { border-top: 0; }
 td:first-child { padding-right: 16px; color: var(--soft); overflow-wrap: normal; }
-td:last-child { text-align: right; }
+td:last-child, .figures td + td, .figures th + th { text-align: right; }
+th { padding: 4px 0; color: var(--soft); font-size: 12px; font-weight: 400; text-align: left; }
+.figures tr:nth-child(2) td { border-top: 0; }
+.image img { max-width: 100%; height: auto; margin-top: 10px; image-rendering: pixelated; border-radius: 4px; }
 .columns { columns: 2; column-gap: 40px; font: 12.5px/1.5 ui-monospace, SFMono-Regular, Menlo, Consolas, monospace; }
 .columns div {
   display: flex; justify-content: space-between; gap: 16px; padding: 3px 0; break-inside: avoid;
@@ -121,6 +126,7 @@ for (const box of document.querySelectorAll('.samples')) {
   box.classList.add('slid');
   show();
 }
+const at_x = v => (Math.abs(v) < 10 ? +v.toFixed(1) : Math.round(v)).toLocaleString('en');
 const short = v => v === 0 ? '0' : Math.abs(v) < 1e-3 ? v.toExponential(2) : String(+v.toPrecision(3));
 for (const plot of document.querySelectorAll('.plot')) {
   const [x0, x1, y0, y1, log] = plot.dataset.range.split(' ').map(Number);
@@ -144,7 +150,7 @@ for (const plot of document.querySelectorAll('.plot')) {
     });
     cursor.hidden = tip.hidden = false;
     cursor.style.left = 100 * share + '%';
-    tip.textContent = ['step ' + Math.round(x0 + (x1 - x0) * share).toLocaleString('en'), ...lines].join('\n');
+    tip.textContent = [plot.dataset.x + ' ' + at_x(x0 + (x1 - x0) * share), ...lines].join('\n');
     tip.style.left = share < .6 ? `calc(${100 * share}% + 10px)` : 'auto';
     tip.style.right = share < .6 ? 'auto' : `calc(${100 - 100 * share}% + 10px)`;
   };

@@ -2,13 +2,11 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstdio>
 #include <numeric>
-#include <string_view>
 
 #include "engine/io/atomic_file.h"
 #include "engine/report/chart.h"
-#include "engine/report/page_parts.h"
+#include "engine/report/page.h"
 #include "engine/report/progress.h"
 #include "kernels/error.h"
 
@@ -16,21 +14,6 @@ namespace imago {
 namespace {
 
 constexpr size_t kMostGrids = 40;
-constexpr int kWidestGrid = 960;  // CSS pixels to which a small grid is enlarged, by whole numbers
-
-std::string base64(std::string_view bytes) {
-  constexpr char kDigits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-  std::string text;
-  text.reserve((bytes.size() + 2) / 3 * 4);
-  for (size_t i = 0; i < bytes.size(); i += 3) {
-    const size_t n = std::min<size_t>(3, bytes.size() - i);
-    uint32_t group = 0;
-    for (size_t k = 0; k < 3; ++k)
-      group = group << 8 | (k < n ? static_cast<unsigned char>(bytes[i + k]) : 0);
-    for (size_t k = 0; k < 4; ++k) text += k <= n ? kDigits[group >> (18 - 6 * k) & 63] : '=';
-  }
-  return text;
-}
 
 // ---- Curves ----
 
@@ -104,59 +87,34 @@ std::string speed_chart(const std::vector<MetricsRow>& rows) {
 
 // ---- The facts at the top ----
 
-std::string fact(const std::string& name, const std::string& value, const std::string& small = "") {
-  return str("<div><dt>", name, "</dt><dd>", value, small.empty() ? "" : " <small>" + small + "</small>",
-             "</dd></div>\n");
-}
-
-std::string rounded(double value) {
-  char text[32];
-  std::snprintf(text, sizeof text, value < 100 ? "%.3g" : "%.0f", value);
-  return text;
-}
-
 std::string facts(const ReportData& data) {
   if (data.metrics.empty()) return "";
   const MetricsRow& last = data.metrics.back();
   const double seconds = std::accumulate(data.metrics.begin(), data.metrics.end(), 0.0,
                                          [](double sum, const MetricsRow& r) { return sum + r.seconds; });
-  std::string html = "<dl class=\"facts\">\n";
-  html += fact("Steps", with_thousands(last.step),
-               data.total_steps > 0 ? "of " + with_thousands(data.total_steps) : "");
-  html += fact("Images seen", with_thousands(last.images));
+  std::string html;
+  html += format_fact("Steps", with_thousands(last.step),
+                      data.total_steps > 0 ? "of " + with_thousands(data.total_steps) : "");
+  html += format_fact("Images seen", with_thousands(last.images));
   if (const Series loss = series_of(data.metrics, [](const MetricsRow& r) { return r.loss; }); !loss.empty())
-    html += fact("Loss", rounded(smoothed(loss).back().y));
+    html += format_fact("Loss", format_rounded(smoothed(loss).back().y));
   if (Series speed = speeds(data.metrics); !speed.empty()) {
     const auto middle = speed.begin() + static_cast<ptrdiff_t>(speed.size() / 2);
     std::nth_element(speed.begin(), middle, speed.end(),
                      [](const Point& a, const Point& b) { return a.y < b.y; });
-    html += fact("Speed", rounded(middle->y), "images/s");
+    html += format_fact("Speed", format_rounded(middle->y), "images/s");
   }
-  if (seconds > 0) html += fact("Training time", format_duration(seconds));
-  return html + "</dl>\n";
+  if (seconds > 0) html += format_fact("Training time", format_duration(seconds));
+  return html;
 }
 
 // ---- Sample grids ----
 
-struct Png {
-  std::string bytes;
-  int width, height;
-};
-
-Png png_of(const SampleGrid& grid) {
+EmbeddedPng embedded(const SampleGrid& grid) {
   const std::string name =
       grid.file.empty() ? str("the sample grid of step ", grid.step) : grid.file.string();
-  const std::string bytes = grid.file.empty() ? grid.png : read_file(grid.file);
-  constexpr std::string_view kStart = "\x89PNG\r\n\x1a\n";
-  if (!bytes.starts_with(kStart) || bytes.size() < 24) bad_input(name, ": not a PNG image");
-  const auto big_endian = [&](size_t at) {
-    int value = 0;
-    for (size_t i = at; i < at + 4; ++i) value = value << 8 | static_cast<unsigned char>(bytes[i]);
-    return value;
-  };
-  const Png png{bytes, big_endian(16), big_endian(20)};  // the first chunk is IHDR: width, height
-  if (png.width <= 0 || png.height <= 0) bad_input(name, ": not a PNG image");
-  return png;
+  return embed_png(grid.file.empty() ? grid.png : read_file(grid.file), name,
+                   "samples at step " + with_thousands(grid.step));
 }
 
 // Spread over the run, the last one included.
@@ -175,15 +133,12 @@ std::string samples(const ReportData& data) {
   bool wide = false;
   const bool one = grids.size() == 1;
   for (size_t i = 0; i < grids.size(); ++i) {
-    const Png png = png_of(grids[i]);
-    wide = wide || png.width > 3 * png.height / 2;
-    const int enlarged = png.width * std::max(1, kWidestGrid / 2 / png.width);
+    const EmbeddedPng png = embedded(grids[i]);
+    wide = wide || png.wide;
     const std::string step = with_thousands(grids[i].step), id = "grid" + std::to_string(i);
     html += str("<input type=\"radio\" name=\"grid\" id=\"", id, "\" value=\"", step, "\"",
                 i + 1 == grids.size() ? " checked" : "", "><label for=\"", id, "\">", step,
-                "</label>\n<figure><img alt=\"samples at step ", step, "\" width=\"", enlarged,
-                "\" height=\"", static_cast<int64_t>(enlarged) * png.height / png.width,
-                "\" src=\"data:image/png;base64,", base64(png.bytes), "\"></figure>\n");
+                "</label>\n<figure>", png.html, "</figure>\n");
   }
   return str("<section class=\"card samples", wide ? " wide" : "", one ? " slid" : "",
              "\">\n<h2>Samples<small>after ", one ? with_thousands(grids[0].step) : "so many",
@@ -191,14 +146,6 @@ std::string samples(const ReportData& data) {
 }
 
 // ---- Tables ----
-
-std::string table(const std::string& title, const ReportData::Table& rows) {
-  if (rows.empty()) return "";
-  std::string html = str("<section class=\"card\">\n<h2>", title, "</h2>\n<table>\n");
-  for (const auto& [name, value] : rows)
-    html += str("<tr><td>", escape_html(name), "</td><td>", escape_html(value), "</td></tr>\n");
-  return html + "</table>\n</section>\n";
-}
 
 std::string config_table(const ReportData::Table& rows) {
   if (rows.empty()) return "";
@@ -211,26 +158,16 @@ std::string config_table(const ReportData::Table& rows) {
 }  // namespace
 
 std::string format_report(const ReportData& data) {
-  const std::string title = escape_html(data.title), status = escape_html(data.status);
-  std::string html =
-      str("<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n"
-          "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n<title>",
-          title, " \u00b7 Imago</title>\n<link rel=\"icon\" href=\"", kReportIcon, "\">\n<style>",
-          kReportStyle, "</style>\n</head>\n<body>\n<header>\n<h1>", title, "</h1>\n");
-  const std::string between = data.subtitle.empty() || status.empty() ? "" : " \u00b7 ";
-  if (!data.subtitle.empty() || !status.empty())
-    html += str("<p>", escape_html(data.subtitle), between, status, "</p>\n");
-  html += facts(data) + "</header>\n<main>\n";
-  html += loss_chart(data.metrics);
-  html += samples(data);
-  html += quartile_chart(data.metrics);
-  html += learning_rate_chart(data.metrics);
-  html += gradient_chart(data.metrics);
-  html += speed_chart(data.metrics);
-  html += table("Model", data.model);
-  html += table("Environment", data.environment);
-  html += config_table(data.config);
-  return html + "</main>\n<script>" + kReportScript + "</script>\n</body>\n</html>\n";
+  const std::string between = data.subtitle.empty() || data.status.empty() ? "" : " \u00b7 ";
+  Page page;
+  page.title = data.title;
+  page.subtitle = data.subtitle + between + data.status;
+  page.facts = facts(data);
+  page.cards = loss_chart(data.metrics) + samples(data) + quartile_chart(data.metrics) +
+               learning_rate_chart(data.metrics) + gradient_chart(data.metrics) + speed_chart(data.metrics) +
+               format_table("Model", data.model) + format_table("Environment", data.environment) +
+               config_table(data.config);
+  return format_page(page);
 }
 
 void write_report(const std::filesystem::path& path, const ReportData& data) {

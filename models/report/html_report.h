@@ -4,9 +4,9 @@
 #include <cstdint>
 #include <filesystem>
 #include <string>
-#include <utility>
 #include <vector>
 
+#include "engine/report/page.h"
 #include "models/report/metrics.h"
 
 namespace imago {
@@ -20,7 +20,7 @@ struct SampleGrid {
 
 /// Plain text everywhere; the report escapes it. Empty tables, no rows and no grids leave their part out.
 struct ReportData {
-  using Table = std::vector<std::pair<std::string, std::string>>;  // name, value
+  using Table = NamesAndValues;
 
   std::string title;                // "fashion-mnist"
   std::string subtitle;             // "32x32, 1.2 M parameters, float32"; may be empty
