@@ -3,25 +3,23 @@
 #include <cstdio>
 #include <filesystem>
 #include <limits>
-#include <memory>
 #include <tuple>
 
 #include "apps/common/command_line.h"
 #include "apps/common/run_app.h"
 #include "apps/common/sample_inputs.h"
 #include "apps/common/sample_options.h"
+#include "apps/common/trained_model.h"
 #include "apps/common/trajectory.h"
 #include "engine/image/png.h"
 #include "engine/io/atomic_file.h"
 #include "engine/io/safetensors.h"
 #include "engine/report/progress.h"
-#include "models/diffusion/pipeline_folder.h"
 #include "models/diffusion/sampler.h"
 #include "models/layout.h"
 #include "models/pixels.h"
 #include "models/trainer/preview.h"
 #include "models/unet/inputs.h"
-#include "models/weights.h"
 
 namespace imago {
 namespace fs = std::filesystem;
@@ -30,28 +28,6 @@ namespace {
 
 constexpr const char* kProgram = "sample_ddpm";
 constexpr int kDefaultImages = 16;
-
-/// A network with its weights, ready to sample.
-struct LoadedModel {
-  PipelineFolder folder;
-  std::unique_ptr<UNet> unet;
-  std::unique_ptr<FlatParameters> parameters;
-};
-
-LoadedModel load_model(const SampleOptions& o, Device device, DType compute) {
-  LoadedModel m;
-  m.folder = read_pipeline_folder(o.model);
-  for (const std::string& w : m.folder.warnings) warn_user(kProgram, w);
-  // A checkpoint keeps the moving average beside the weights; a finished model has it in their place.
-  const fs::path ema = fs::path(o.model) / "unet_ema" / m.folder.weights.filename();
-  if (!o.raw_weights && fs::exists(ema)) m.folder.weights = ema;
-  m.unet = std::make_unique<UNet>(m.folder.unet);
-  m.parameters = std::make_unique<FlatParameters>(
-      *m.unet, FlatParameters::Options{device, DType::kFloat32, compute, false});
-  load_weights(m.folder.weights, *m.parameters, m.parameters->values());
-  m.parameters->refresh_compute();
-  return m;
-}
 
 /// The first step that --strength or --start_timestep asks for.
 int first_step(const SampleOptions& o, const SchedulerConfig& config) {
@@ -92,20 +68,10 @@ Shape images_to_sample(const SampleOptions& o, const UNetConfig& unet, const Ten
   return {n, height, width, channels};
 }
 
-/// Labels of N images: --class_label, or one class after the other; none for a model without classes.
+/// Labels of N images, none for a model without classes.
 Tensor labels_of(const SampleOptions& o, const UNetConfig& unet, int64_t images, Device device) {
-  if (!unet.takes_class_labels()) {
-    if (o.class_label) bad_input("--class_label: the model knows no classes");
-    if (o.guidance_scale != 1) bad_input("--guidance_scale: the model knows no classes");
-    return {};
-  }
-  if (o.guidance_scale != 1 && !unet.imago_null_class)
-    bad_input("--guidance_scale: the model was not trained with class dropout (no imago_null_class)");
-  if (!o.class_label && !unet.num_class_embeds) bad_input("--class_label: the model needs one");
-  const int classes = unet.num_class_embeds.value_or(1) - (unet.imago_null_class ? 1 : 0);
-  std::vector<int> labels;
-  for (int64_t k = 0; k < images; ++k)
-    labels.push_back(o.class_label ? *o.class_label : static_cast<int>(k % std::max(classes, 1)));
+  const std::vector<int> labels = classes_to_sample(unet, o.class_label, o.guidance_scale, 0, images);
+  if (labels.empty()) return {};
   return naming_option("--class_label", [&] { return class_labels_tensor(unet, labels, device); });
 }
 
@@ -183,7 +149,7 @@ void write_outputs(const SampleOptions& o, const Tensor& x) {  // x [N,H,W,C]
 int run(const SampleOptions& o) {
   const Device device = naming_option("--device", [&] { return parse_device(o.device); });
   const DType compute = o.mixed_precision == "bf16" ? DType::kBFloat16 : DType::kFloat32;
-  const LoadedModel model = load_model(o, device, compute);
+  const TrainedModel model = open_trained_model(kProgram, o.model, o.raw_weights, device, compute);
   const SamplingPlan plan = make_plan(o, model.folder.scheduler);
   SampleRequest request = make_request(o, model.folder.unet, device, compute);
   prepare_outputs(o);

@@ -111,8 +111,27 @@ int SamplerFlags::steps(const SchedulerConfig& config) const {
   return steps;
 }
 
+std::string SamplerFlags::sampler_name(const SchedulerConfig& config) const {
+  return scheduler_ == "auto" ? short_name(config.kind) : scheduler_;
+}
+
+SamplerFlags SamplerFlags::with(const std::optional<std::string>& scheduler, std::optional<int> steps) const {
+  SamplerFlags flags = *this;
+  if (scheduler) {
+    const auto same = [&](const NamedKind& s) { return s.name == *scheduler; };
+    if (*scheduler != "edm_heun" && std::none_of(std::begin(kSamplers), std::end(kSamplers), same)) {
+      std::string names = "edm_heun";
+      for (const NamedKind& s : kSamplers) names = str(s.name, ", ", names);
+      bad_input(*scheduler, ": expected one of ", names);
+    }
+    flags.scheduler_ = *scheduler;
+  }
+  if (steps) flags.steps_ = steps;
+  return flags;
+}
+
 void SamplerFlags::refuse_foreign_options(const SchedulerConfig& config) const {
-  const std::string sampler = scheduler_ == "auto" ? short_name(config.kind) : scheduler_;
+  const std::string sampler = sampler_name(config);
   const auto only = [&](const char* option, const char* owner) {
     if (given(option) && !is(owner, config))
       bad_input(option, ": is for --scheduler ", owner, "; ", sampler, " has no such option");
@@ -136,8 +155,7 @@ SchedulerConfig SamplerFlags::chosen(const SchedulerConfig& folder) const {
     if (!given(name)) continue;
     const bool fixed_levels = scheduler_ == "edm_heun" && !edm;  // Karras' levels, whatever EulerDiscrete has
     if (fixed_levels || !has_key(config.kind, option.key))
-      bad_input(name, ": ", scheduler_ == "auto" ? short_name(config.kind) : scheduler_,
-                " has no such option");
+      bad_input(name, ": ", sampler_name(config), " has no such option");
     keys[option.key] = parsed_value(given_.at(name));
   }
   std::vector<std::string> no_warnings;

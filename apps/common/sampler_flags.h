@@ -22,6 +22,11 @@ class SamplerFlags {
   SamplingPlan inversion(const SchedulerConfig& config) const;
   /// How many steps the plan will have.
   int steps(const SchedulerConfig& config) const;
+  /// What --scheduler says, or for auto the one of the folder.
+  std::string sampler_name(const SchedulerConfig& config) const;
+  /// The same options with another sampler and number of steps, where they are given. Bad input "NAME:
+  /// expected ..." for a sampler that does not exist.
+  SamplerFlags with(const std::optional<std::string>& scheduler, std::optional<int> steps) const;
 
  private:
   bool is(const char* name, const SchedulerConfig& config) const;

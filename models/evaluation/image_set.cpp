@@ -5,15 +5,10 @@
 
 #include "engine/data/image_cache.h"
 #include "engine/data/loader.h"
+#include "models/pixels.h"
 
 namespace imago {
 namespace {
-
-std::vector<float> to_unit(std::span<const uint8_t> pixels) {
-  std::vector<float> unit;
-  for (const uint8_t value : pixels) unit.push_back(static_cast<float>(value) / 127.5f - 1.0f);
-  return unit;
-}
 
 std::vector<uint32_t> chosen(int64_t size, std::optional<int64_t> most, uint64_t seed) {
   std::vector<uint32_t> order(static_cast<size_t>(size));
@@ -54,11 +49,7 @@ Features features_of(const FeatureNetwork& network, const ImageSet& images, Devi
   Features features{network.dimension()};
   for (int64_t first = 0; first < images.count(); first += batch_size) {
     const int64_t count = std::min<int64_t>(batch_size, images.count() - first);
-    const auto bytes = std::span(images.pixels)
-                           .subspan(static_cast<size_t>(first * images.image_size()),
-                                    static_cast<size_t>(count * images.image_size()));
-    const Shape shape{count, images.height, images.width, images.channels};
-    const Tensor f = network.features(from_vector(to_unit(bytes), shape, device));  // [count,D]
+    const Tensor f = network.features(from_pixels(images.tensor(first, count, device)));  // [count,D]
     const std::vector<float> values = to_vector<float>(f);
     features.values.insert(features.values.end(), values.begin(), values.end());
     done(count);
@@ -67,7 +58,7 @@ Features features_of(const FeatureNetwork& network, const ImageSet& images, Devi
 }
 
 Features pixel_features(const ImageSet& images) {
-  return {images.image_size(), to_unit(images.pixels)};
+  return {images.image_size(), to_vector<float>(from_pixels(images.tensor(0, images.count(), Device::kCpu)))};
 }
 
 }  // namespace imago

@@ -11,17 +11,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-/// Exit code 2 and one line on standard error, which contains every one of `parts`.
-void expect_refused(const std::string& program, const Arguments& arguments,
-                    const std::vector<std::string>& parts) {
-  const Finished f = run_program(program, arguments);
-  EXPECT_EQ(f.code, 2) << f.err;
-  EXPECT_EQ(std::count(f.err.begin(), f.err.end(), '\n'), 1) << f.err;
-  EXPECT_EQ(f.err.rfind(program + ": ", 0), 0u) << f.err;
-  for (const std::string& part : parts)
-    EXPECT_NE(f.err.find(part), std::string::npos) << part << " is not in: " << f.err;
-}
-
 class BadInputTest : public ::testing::Test {
  protected:
   /// train_ddpm with these options instead of the good ones is refused, and leaves no output folder.

@@ -1,11 +1,13 @@
 #include "tests/apps/program.h"
 
 #include <fcntl.h>
+#include <gtest/gtest.h>
 #include <signal.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <stdexcept>
 
@@ -85,6 +87,16 @@ std::string Program::err() const {
 
 Finished run_program(const std::string& name, const Arguments& arguments, uint64_t file_size_limit) {
   return Program(name, arguments, file_size_limit).wait();
+}
+
+void expect_refused(const std::string& program, const Arguments& arguments,
+                    const std::vector<std::string>& parts) {
+  const Finished f = run_program(program, arguments);
+  EXPECT_EQ(f.code, 2) << f.err;
+  EXPECT_EQ(std::count(f.err.begin(), f.err.end(), '\n'), 1) << f.err;
+  EXPECT_EQ(f.err.rfind(program + ": ", 0), 0u) << f.err;
+  for (const std::string& part : parts)
+    EXPECT_NE(f.err.find(part), std::string::npos) << part << " is not in: " << f.err;
 }
 
 }  // namespace imago::test

@@ -44,4 +44,8 @@ class Program {
 
 Finished run_program(const std::string& name, const Arguments& arguments, uint64_t file_size_limit = 0);
 
+/// The program ends with exit code 2 and one line on standard error, which contains every one of `parts`.
+void expect_refused(const std::string& program, const Arguments& arguments,
+                    const std::vector<std::string>& parts);
+
 }  // namespace imago::test

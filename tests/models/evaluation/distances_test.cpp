@@ -149,8 +149,8 @@ TEST(PrecisionRecall, OfImagesFarFromAllOthersIsNothing) {
   EXPECT_EQ(precision_recall(far, real).precision, 0);
   EXPECT_EQ(precision_recall(far, real).recall, 0);
   EXPECT_EQ(precision_recall(real, real).precision, 1);
-  // Four images of the set cover little of it, but lie in it.
-  const PrecisionRecall few = precision_recall(first_of(real, 4), real);
+  // Four images of the set lie in it, but cover little of it.
+  const PrecisionRecall few = precision_recall(first_of(real, 4), real, 1);
   EXPECT_EQ(few.precision, 1);
   EXPECT_LT(few.recall, 1);
   EXPECT_THROW((void)precision_recall(first_of(real, 3), real), Error);
