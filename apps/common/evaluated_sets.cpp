@@ -46,7 +46,6 @@ ImageSet read_samples(const std::string& path, int64_t most, const StopSignals& 
   const auto data = naming_option(
       "--samples", [&] { return open_dataset(path, {.split = "test", .broken_images = {.refuse = true}}); });
   const int64_t count = std::min(data->size(), most);
-  Stage stage(signals, "samples", "images", count);
   ImageSet set;
   for (int64_t i = 0; i < count; ++i) {
     const Image image = data->image(i);
@@ -56,7 +55,7 @@ ImageSet read_samples(const std::string& path, int64_t most, const StopSignals& 
                 image.channels, " channels, the first image ", set.width, " x ", set.height, " with ",
                 set.channels);
     set.pixels.insert(set.pixels.end(), image.pixels.begin(), image.pixels.end());
-    stage.advance();
+    if (signals.received()) throw Interrupted{signals.received()};
   }
   return set;
 }

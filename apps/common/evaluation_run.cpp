@@ -99,6 +99,8 @@ void EvaluationRun::open_data() {
   data_ = open(options_.split);
   if (options_.asks_for(kNeighbours)) training_data_ = open("train");
   const int64_t images = std::min(data_->size(), int64_t{options_.num_data_images.value_or(INT32_MAX)});
+  if (options_.asks_for(kPrecision) && options_.num_images < 4)
+    bad_input("--num_images ", options_.num_images, ": expected at least 4 for --metrics precision");
   const auto need = [&](Metric metric, int64_t least) {
     if (options_.asks_for(metric) && images < least)
       bad_input("--metrics ", name_of(metric), ": needs at least ", least, " images, ", options_.data,
@@ -163,13 +165,8 @@ int EvaluationRun::run() {
   result_.settings.emplace_back("device", name_of(device_));
   if (data_) result_.settings.emplace_back("compared with", data_->description());
   if (network_) result_.settings.emplace_back("feature network", network_->name());
-  try {
-    if (options_.asks_for(kBits) || options_.asks_for(kLoss)) measure_likelihood();
-    if (options_.needs_samples()) measure_samples();
-  } catch (const Interrupted& i) {
-    std::fprintf(stderr, "%s: stopped by %s; nothing was written\n", kProgram, name_of_signal(i.signal));
-    return 128 + i.signal;
-  }
+  if (options_.asks_for(kBits) || options_.asks_for(kLoss)) measure_likelihood();
+  if (options_.needs_samples()) measure_samples();
   write();
   return kExitOk;
 }
@@ -352,7 +349,12 @@ void EvaluationRun::write() {
 }  // namespace
 
 int run_evaluation(const EvaluateOptions& options) {
-  return EvaluationRun(options).run();
+  try {
+    return EvaluationRun(options).run();
+  } catch (const Interrupted& i) {
+    std::fprintf(stderr, "%s: stopped by %s; nothing was written\n", kProgram, name_of_signal(i.signal));
+    return 128 + i.signal;
+  }
 }
 
 }  // namespace imago

@@ -62,9 +62,12 @@ VariationalBound::VariationalBound(const SchedulerConfig& scheduler, const Optio
     bad_input("bits per dimension: no signal is left at the last timestep, and epsilon says nothing there");
   sums_.resize(static_cast<size_t>(T));
   strata_.push_back({0, 1});
-  for (int s = 0; s + 1 < looked_at; ++s) {
-    const auto begin = [&](int i) { return 1 + static_cast<int>(int64_t{i} * (T - 1) / (looked_at - 1)); };
-    strata_.push_back({begin(s), begin(s + 1) - begin(s)});
+  const int count = looked_at - 1;
+  for (int s = 1, begin = 1; s <= count; ++s) {
+    const auto wanted = static_cast<int>(std::lround(std::pow(T, static_cast<double>(s) / count)));
+    const int end = std::clamp(wanted, begin + 1, T - (count - s));  // one time at least for each to come
+    strata_.push_back({begin, end - begin});
+    begin = end;
   }
 }
 

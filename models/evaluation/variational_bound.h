@@ -38,8 +38,9 @@ struct TimestepBound {
 /// fixed_large, learned or learned_range. All is computed in float64 but for the network and the noise.
 ///
 /// Noise is a function of (seed, image, t). To be faster, t may be drawn: the times 1 .. T-1 are cut into
-/// strata of equal length, one time of each is drawn for each image, and its term counts as often as the
-/// stratum has times. That is right in the mean over draws; t = 0 is always looked at.
+/// strata, short near the image and longer by a constant factor from one to the next, because terms fall
+/// about as 1 / t; one time of each is drawn for each image, and its term counts as often as the stratum has
+/// times. That is right in the mean over draws. t = 0 is always looked at.
 class VariationalBound {
  public:
   struct Options {
