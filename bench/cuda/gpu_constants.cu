@@ -106,6 +106,7 @@ __global__ void __launch_bounds__(kWgmmaThreads, 1)
     }
   }
   ptx::wgmma_wait<0>();
+  ptx::wgmma_fence_registers(sum);
   watch.read(1);
 #pragma unroll
   for (int i = 0; i < 128; ++i)

@@ -157,6 +157,8 @@ __device__ __forceinline__ void consume(const Rings& rings, RingPositions& at, c
     at.pixel.advance(rings.pixels.stages);
   }
   ptx::wgmma_wait<0>();
+#pragma unroll
+  for (int i = 0; i < kParts; ++i) ptx::wgmma_fence_registers(sum[i]);
   if (leader) ptx::mbarrier_arrive(free_filters);
   if (leader) ptx::mbarrier_arrive(free_pixels);
 }

@@ -179,6 +179,7 @@ __global__ void __launch_bounds__(kConsumers + kWarpgroup, 1)
     free_stage = empty + p.slot;
   }
   ptx::wgmma_wait<0>();
+  ptx::wgmma_fence_registers(sum);
 
   const int lane = static_cast<int>(threadIdx.x) % 32, warp = static_cast<int>(threadIdx.x) % kWarpgroup / 32;
   const int channels = plan.blocks * kBlock;

@@ -46,6 +46,16 @@ IMAGO_PTX void wgmma_wait(IMAGO_WHERE_ONLY) {
   IMAGO_ON_HOST(emu::wgmma_wait(kPending, where);)
 }
 
+/// Between the wait for products and the first use of what they wrote. The wait names no registers, so
+/// without this nothing keeps the compiler from reading them earlier.
+template <int kRegisters>
+IMAGO_PTX void wgmma_fence_registers([[maybe_unused]] float (&d)[kRegisters]) {
+#ifdef __CUDACC__
+#pragma unroll
+  for (int i = 0; i < kRegisters; ++i) asm volatile("" : "+f"(d[i])::"memory");
+#endif
+}
+
 #ifdef __CUDACC__
 // Operand lists of 8 registers each, composed to the 4 (N / 8) accumulators of a shape.
 #define IMAGO_F8(i)                                                                           \

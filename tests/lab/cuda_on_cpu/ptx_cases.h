@@ -1,6 +1,6 @@
-// Small kernels, one for each wrapper of ptx.h and each warp intrinsic, with what must come out by
-// plain loops. They compile for both worlds: tests run them on the emulator, ptx_conformance on a GPU
-// and on the emulator side by side.
+// Small kernels, one for each wrapper of ptx.h and each warp intrinsic, and some for what is made of several,
+// with what must come out by plain loops. They compile for both worlds: tests run them on the emulator,
+// ptx_conformance on a GPU and on the emulator side by side.
 //
 // Inputs are small integers, so that every sum is exact and results do not depend on the order of additions.
 #pragma once
@@ -29,10 +29,11 @@ std::vector<PtxCase> matrix_cases();
 std::vector<PtxCase> copy_cases();
 std::vector<PtxCase> tma_cases();
 std::vector<PtxCase> wgmma_cases();
+std::vector<PtxCase> pipeline_cases();
 
 inline std::vector<PtxCase> all_ptx_cases() {
   std::vector<PtxCase> all;
-  for (auto* list : {warp_cases, matrix_cases, copy_cases, tma_cases, wgmma_cases})
+  for (auto* list : {warp_cases, matrix_cases, copy_cases, tma_cases, wgmma_cases, pipeline_cases})
     for (PtxCase& c : list()) all.push_back(std::move(c));
   return all;
 }

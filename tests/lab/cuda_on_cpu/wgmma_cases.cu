@@ -61,6 +61,7 @@ __global__ void __launch_bounds__(128)
   }
   ptx::wgmma_commit();
   ptx::wgmma_wait<0>();
+  ptx::wgmma_fence_registers(acc);
 #pragma unroll
   for (int r = 0; r < kN / 2; ++r) d[at(r)] = acc[r];
 #endif
