@@ -30,15 +30,16 @@ void check_split(const fs::path& path, const std::string& split) {
     bad_input(path.string(), ": has the splits train and test, not ", split);
 }
 
+// The images of a part, "train" or "t10k", or nothing.
+fs::path idx_images(const fs::path& folder, const std::string& part) {
+  for (const char* ending :
+       {"-images-idx3-ubyte", "-images.idx3-ubyte"})  // the second: as some mirrors name them
+    if (const fs::path file = plain_or_gzip(folder / (part + ending)); !file.empty()) return file;
+  return {};
+}
+
 std::shared_ptr<Dataset> find_idx(const fs::path& folder, const std::string& split) {
-  const auto images = [&](const char* part) {
-    for (const char* ending :
-         {"-images-idx3-ubyte", "-images.idx3-ubyte"})  // the second: as some mirrors name them
-      if (const fs::path file = plain_or_gzip(folder / (std::string(part) + ending)); !file.empty())
-        return file;
-    return fs::path();
-  };
-  const fs::path train = images("train"), test = images("t10k");
+  const fs::path train = idx_images(folder, "train"), test = idx_images(folder, "t10k");
   if (train.empty() && test.empty()) return nullptr;
   check_split(folder, split);
   const fs::path& wanted = split == "train" ? train : test;
@@ -46,9 +47,14 @@ std::shared_ptr<Dataset> find_idx(const fs::path& folder, const std::string& spl
   return open_idx(wanted);
 }
 
+// Where the batches are: the folder, or the one in it that the archive unpacks to.
+fs::path cifar10_folder(const fs::path& given) {
+  const fs::path unpacked = given / "cifar-10-batches-bin";
+  return is_file(unpacked / "data_batch_1.bin") ? unpacked : given;
+}
+
 std::shared_ptr<Dataset> find_cifar10(const fs::path& given, const std::string& split) {
-  fs::path folder = given;
-  if (is_file(given / "cifar-10-batches-bin" / "data_batch_1.bin")) folder /= "cifar-10-batches-bin";
+  const fs::path folder = cifar10_folder(given);
   if (!is_file(folder / "data_batch_1.bin") && !is_file(folder / "test_batch.bin")) {
     if (is_file(folder / "data_batch_1") || is_file(folder / "cifar-10-batches-py" / "data_batch_1"))
       bad_input(given.string(),
@@ -78,6 +84,15 @@ std::shared_ptr<Dataset> find_atlas(const fs::path& folder) {
 std::shared_ptr<Dataset> find_parquet(const fs::path& folder, const DatasetOptions& options) {
   const std::vector<fs::path> files = parquet::find_shards(folder, options.split);
   return files.empty() ? nullptr : open_parquet(files, folder, options);
+}
+
+bool parquet_has_test_split(const fs::path& folder) {
+  try {
+    const std::vector<fs::path> test = parquet::find_shards(folder, "test");
+    return !test.empty() && test != parquet::find_shards(folder, "train");
+  } catch (const Error&) {  // there are files, but none of one of the two
+    return false;
+  }
 }
 
 std::shared_ptr<Dataset> open_single_file(const fs::path& path, const DatasetOptions& options) {
@@ -120,6 +135,16 @@ std::string count_text(int64_t images, size_t classes, const std::string& size) 
   if (!size.empty()) text += " of " + size;
   if (classes > 0) text += str(", ", classes, classes == 1 ? " class" : " classes");
   return text;
+}
+
+bool has_test_split(const fs::path& path) {
+  if (!fs::is_directory(path)) return false;
+  if (!idx_images(path, "train").empty()) return !idx_images(path, "t10k").empty();
+  if (is_file(cifar10_folder(path) / "data_batch_1.bin"))
+    return is_file(cifar10_folder(path) / "test_batch.bin");
+  if (parquet_has_test_split(path)) return true;
+  const fs::path test = split_folder(path, "test");
+  return test != path && test != split_folder(path, "train");
 }
 
 std::shared_ptr<const Dataset> open_dataset(const fs::path& path, const DatasetOptions& options) {

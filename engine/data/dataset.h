@@ -56,6 +56,10 @@ struct DatasetOptions {
   BrokenImages broken_images = {};
 };
 
+/// Whether a set at `path` has held-out images of its own: whether open_dataset would take other images for
+/// the split "test" than for "train".
+bool has_test_split(const std::filesystem::path& path);
+
 /// Opens whatever lies at `path`; what it is shows from its content:
 /// - MNIST-style IDX files, plain or gzip: a folder with train-images-idx3-ubyte[.gz] (split test: t10k-...),
 ///   or such a file itself; labels are taken from ...-labels-idx1-ubyte[.gz] beside it if that exists;

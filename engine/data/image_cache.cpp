@@ -15,16 +15,9 @@ ImageCache::~ImageCache() {
 }
 
 Image ImageCache::convert(int64_t i) const {
-  Image image =
-      resize_to_cover(with_channels(set_->image(i), options_.channels), options_.height, options_.width);
-  if (!options_.center_crop || (image.height == options_.height && image.width == options_.width))
-    return image;
-  Image cropped{options_.height, options_.width, options_.channels, {}};
-  cropped.pixels.resize(static_cast<size_t>(options_.height) *
-                        static_cast<size_t>(options_.width * options_.channels));
-  copy_window(image, centre_offset(image.height, options_.height), centre_offset(image.width, options_.width),
-              options_.height, options_.width, /*flip=*/false, cropped.pixels.data());
-  return cropped;
+  const Image image = with_channels(set_->image(i), options_.channels);
+  return options_.center_crop ? resize_and_crop(image, options_.height, options_.width)
+                              : resize_to_cover(image, options_.height, options_.width);
 }
 
 const Image* ImageCache::load(int64_t i, Image& scratch) {

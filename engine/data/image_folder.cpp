@@ -57,25 +57,6 @@ class Walk {
   std::set<std::pair<dev_t, ino_t>> open_;
 };
 
-// If everything lies in folders called train, test, ...: the one of this split.
-fs::path split_folder(const fs::path& folder, const std::string& split) {
-  std::error_code error;
-  bool wanted = false;
-  for (fs::directory_iterator it(folder, error), end; !error && it != end; it.increment(error)) {
-    const std::string name = it->path().filename().string();
-    std::error_code broken_link;
-    if (name.starts_with('.')) continue;
-    if (!it->is_directory(broken_link)) {
-      if (is_image_name(it->path())) return folder;
-      continue;
-    }
-    if (name != "train" && name != "test" && name != "val" && name != "valid" && name != "validation")
-      return folder;
-    wanted |= name == split;
-  }
-  return wanted ? folder / split : folder;
-}
-
 class FolderDataset : public Dataset {
  public:
   FolderDataset(fs::path root, std::vector<std::string> files)
@@ -108,6 +89,24 @@ class FolderDataset : public Dataset {
 };
 
 }  // namespace
+
+fs::path split_folder(const fs::path& folder, const std::string& split) {
+  std::error_code error;
+  bool wanted = false;
+  for (fs::directory_iterator it(folder, error), end; !error && it != end; it.increment(error)) {
+    const std::string name = it->path().filename().string();
+    std::error_code broken_link;
+    if (name.starts_with('.')) continue;
+    if (!it->is_directory(broken_link)) {
+      if (is_image_name(it->path())) return folder;
+      continue;
+    }
+    if (name != "train" && name != "test" && name != "val" && name != "valid" && name != "validation")
+      return folder;
+    wanted |= name == split;
+  }
+  return wanted ? folder / split : folder;
+}
 
 std::shared_ptr<Dataset> open_image_folder(const fs::path& given, const DatasetOptions& options) {
   const fs::path folder = split_folder(given, options.split);

@@ -52,6 +52,9 @@ bool is_atlas(const std::filesystem::path& json);
 std::shared_ptr<Dataset> open_parquet(const std::vector<std::filesystem::path>& files,
                                       const std::filesystem::path& path, const DatasetOptions& options);
 
+/// The sub-folder of this split, where a folder has nothing but sub-folders called train, test, val, valid or
+/// validation, and this one among them; else the folder itself.
+std::filesystem::path split_folder(const std::filesystem::path& folder, const std::string& split);
 std::shared_ptr<Dataset> open_image_folder(const std::filesystem::path& folder,
                                            const DatasetOptions& options);
 

@@ -125,6 +125,16 @@ int centre_offset(int extent, int size) {
   return spare % 2 == 1 ? half + half % 2 : half;
 }
 
+Image resize_and_crop(const Image& image, int height, int width) {
+  const Image covering = resize_to_cover(image, height, width);
+  if (covering.height == height && covering.width == width) return covering;
+  Image cropped = blank(height, width, image.channels);
+  copy_window(covering, centre_offset(covering.height, height), centre_offset(covering.width, width), height,
+              width,
+              /*flip=*/false, cropped.pixels.data());
+  return cropped;
+}
+
 void copy_window(const Image& image, int top, int left, int height, int width, bool flip, uint8_t* out) {
   check(top >= 0 && left >= 0 && top + height <= image.height && left + width <= image.width, "window ",
         height, "x", width, " at ", top, ",", left, " of an image of ", image.height, "x", image.width);

@@ -23,6 +23,9 @@ Image resize_to_cover(const Image& image, int height, int width);
 /// torchvision's CenterCrop.
 int centre_offset(int extent, int size);
 
+/// resize_to_cover, and the centre of the result: [height,width,C].
+Image resize_and_crop(const Image& image, int height, int width);
+
 /// Copies the window [top, top+height) x [left, left+width) to out [height,width,C]; mirrored left to right
 /// if `flip`.
 void copy_window(const Image& image, int top, int left, int height, int width, bool flip, uint8_t* out);
