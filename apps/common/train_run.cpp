@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <cstdio>
-#include <mutex>
 #include <optional>
 
 #include "apps/common/event_log.h"
@@ -12,6 +11,7 @@
 #include "apps/common/run_app.h"
 #include "apps/common/stop_signals.h"
 #include "apps/common/train_options.h"
+#include "apps/common/warner.h"
 #include "engine/image/png.h"
 #include "engine/report/progress.h"
 #include "models/diffusion/pipeline_folder.h"
@@ -39,26 +39,6 @@ std::string prediction_of(const SchedulerConfig& scheduler) {
   if (is_flow(scheduler.kind)) return "velocity (flow matching)";
   return str(name_of(scheduler.prediction_type), has_betas(scheduler.kind) ? "" : " (EDM)");
 }
-
-/// Prints warnings, from any thread: above the progress bar while there is one.
-class Warner {
- public:
-  void operator()(const std::string& message) {
-    const std::lock_guard lock(mutex_);
-    if (progress_)
-      progress_->message(str(kProgram, ": warning: ", message));
-    else
-      warn_user(kProgram, message);
-  }
-  void attach(Progress* progress) {
-    const std::lock_guard lock(mutex_);
-    progress_ = progress;
-  }
-
- private:
-  std::mutex mutex_;
-  Progress* progress_ = nullptr;
-};
 
 class TrainRun {
  public:
@@ -273,7 +253,7 @@ int run_training(const TrainOptions& options) {
   OutputFolder folder(options);
   if (!folder.warning().empty()) warnings.push_back(folder.warning());
 
-  Warner warner;
+  Warner warner(kProgram);
   const auto warn = [&warner](const std::string& message) { warner(message); };
   for (const std::string& w : warnings) warn(w);
   DatasetOptions data_options;
