@@ -55,6 +55,7 @@ ImageSet read_samples(const std::string& path, int64_t most, const StopSignals& 
                 image.channels, " channels, the first image ", set.width, " x ", set.height, " with ",
                 set.channels);
     set.pixels.insert(set.pixels.end(), image.pixels.begin(), image.pixels.end());
+    if (!data->class_names().empty()) set.labels.push_back(data->label(i));
     if (signals.received()) throw Interrupted{signals.received()};
   }
   return set;

@@ -4,15 +4,17 @@
 #include <cstdio>
 #include <filesystem>
 #include <nlohmann/json.hpp>
+#include <numeric>
 
 #include "apps/common/command_line.h"
 #include "apps/common/evaluated_sets.h"
 #include "apps/common/run_app.h"
-#include "engine/image/png.h"
 #include "engine/io/atomic_file.h"
 #include "engine/io/json.h"
+#include "models/evaluation/class_accuracy.h"
 #include "models/evaluation/evaluation_report.h"
 #include "models/evaluation/frechet_distance.h"
+#include "models/evaluation/tiles.h"
 #include "models/trainer/preview.h"
 
 namespace imago {
@@ -41,6 +43,7 @@ class EvaluationRun {
   void open_model();
   void open_data();
   void find_size();
+  void open_classifier();
   void check_points();
   void prepare_output();
 
@@ -50,9 +53,8 @@ class EvaluationRun {
   void measure_samples();
   void measure(const ImageSet& samples, SamplesReport report, const std::string& label);
   void show(const ImageSet& samples);
-  std::string neighbours_png(const ImageSet& samples, const ImageSet& training, const Features& of_samples,
-                             const Features& of_training) const;
   Features features(const ImageSet& images, const std::string& label) const;
+  double accuracy(const ImageSet& samples, const std::string& label) const;
   void write();
 
   const EvaluateOptions& options_;
@@ -62,11 +64,14 @@ class EvaluationRun {
   TrainedModel model_;  // its unet may be null
   std::shared_ptr<const Dataset> data_, training_data_;
   std::unique_ptr<FeatureNetwork> network_;
+  std::optional<Classifier> classifier_;
+  std::vector<int32_t> class_numbers_;  // of the model's classes (the samples'), in the classifier
   std::optional<ImageSet> given_samples_;
   int64_t height_ = 0, width_ = 0, channels_ = 0;
   std::vector<SweepPoint> points_;
   std::optional<Features> reference_;
   std::optional<Moments> reference_moments_;
+  std::optional<CoveringSet> reference_cover_;
   Evaluation result_;
 };
 
@@ -80,6 +85,7 @@ EvaluationRun::EvaluationRun(const EvaluateOptions& options)
     network_ = naming_option("--features", [&] { return open_feature_network(options.features, device_); });
   if (!options.samples.empty()) given_samples_ = read_samples(options.samples, options.num_images, signals_);
   find_size();
+  if (options.asks_for(kAccuracy)) open_classifier();
   if (model_.unet && !given_samples_ && options.needs_samples()) check_points();
   prepare_output();
 }
@@ -109,6 +115,32 @@ void EvaluationRun::open_data() {
   need(kFrechet, 2);
   need(kKernel, 2);
   need(kPrecision, 4);
+}
+
+/// The features' network, where it is one of classes and the samples have some: otherwise there is no
+/// accuracy, and it is bad input to have asked for it.
+void EvaluationRun::open_classifier() {
+  const auto without = [&](const std::string& reason) {
+    if (options_.metrics_given) bad_input("--metrics accuracy: ", reason);
+  };
+  if (!fs::is_directory(options_.features)) return without(options_.features + " is no classifier");
+  const bool classes = given_samples_ ? !given_samples_->labels.empty() : classes_of(model_.folder.unet) > 0;
+  if (!classes) return without(given_samples_ ? "the samples have no classes" : "the model knows no classes");
+  classifier_ = naming_option("--features", [&] { return Classifier(options_.features, device_); });
+  if (given_samples_) {
+    const auto samples = open_dataset(options_.samples, {.split = "test"});
+    class_numbers_ =
+        naming_option("--samples", [&] { return imago::classes_of(*samples, classifier_->config()); });
+  } else if (data_ && !data_->class_names().empty()) {
+    class_numbers_ =
+        naming_option("--data", [&] { return imago::classes_of(*data_, classifier_->config()); });
+  } else {
+    class_numbers_.resize(classifier_->class_names().size());
+    std::iota(class_numbers_.begin(), class_numbers_.end(), 0);
+  }
+  if (!given_samples_ && static_cast<int>(class_numbers_.size()) != classes_of(model_.folder.unet))
+    bad_input("--features ", options_.features, ": knows ", class_numbers_.size(), " classes, the model ",
+              classes_of(model_.folder.unet));
 }
 
 // That of the samples: data are brought to it, as in training.
@@ -237,6 +269,7 @@ void EvaluationRun::measure_reference() {
       read_data("data", data_, height_, width_, channels_, options_.num_data_images, options_.seed, signals_);
   reference_ = features(images, "data features");
   if (options_.asks_for(kFrechet)) reference_moments_ = moments_of(*reference_);
+  if (options_.asks_for(kPrecision)) reference_cover_.emplace(*reference_);
 }
 
 void EvaluationRun::measure_samples() {
@@ -278,52 +311,42 @@ void EvaluationRun::measure(const ImageSet& samples, SamplesReport report, const
       report.frechet_distance = frechet_distance(moments_of(found), *reference_moments_);
     if (options_.asks_for(kKernel))
       report.kernel_distance = kernel_distance(found, *reference_, {.seed = options_.seed});
-    if (options_.asks_for(kPrecision)) report.precision_recall = precision_recall(found, *reference_);
+    if (options_.asks_for(kPrecision))
+      report.precision_recall = precision_recall(CoveringSet(found), *reference_cover_);
   }
+  if (classifier_) report.accuracy = accuracy(samples, label + " classes");
+  std::printf("%s: %s\n", kProgram, format_sample_line(report).c_str());
+  std::fflush(stdout);
   result_.samples.push_back(report);
+}
+
+/// By the classifier's numbers in place of the model's (the samples').
+double EvaluationRun::accuracy(const ImageSet& samples, const std::string& label) const {
+  ImageSet named = samples;
+  for (int& number : named.labels) number = class_numbers_.at(static_cast<size_t>(number));
+  Stage stage(signals_, label, "images", named.count());
+  return class_accuracy(*classifier_, named, device_, options_.batch_size,
+                        [&](int64_t n) { stage.advance(n); });
 }
 
 /// The samples of the last point as images: alone, and beside what is nearest to them in the training set.
 void EvaluationRun::show(const ImageSet& samples) {
-  const auto tiles = [&](const ImageSet& set, int count, int columns) {
-    const Image image = tile_images(set.pixels, count, static_cast<int>(set.height),
-                                    static_cast<int>(set.width), static_cast<int>(set.channels), columns);
-    return encode_png(image.pixels, image.height, image.width, image.channels);
-  };
   const int shown = static_cast<int>(std::min<int64_t>(samples.count(), kShownSamples));
-  result_.images.emplace_back("Samples", tiles(samples, shown, grid_columns(shown)));
+  result_.images.emplace_back("Samples", tiles_png(samples, shown, grid_columns(shown)));
   if (!options_.asks_for(kNeighbours)) return;
-  const ImageSet training = read_data("training set", training_data_, height_, width_, channels_,
-                                      std::nullopt, options_.seed, signals_);
+  const ImageSet set = read_data("training set", training_data_, height_, width_, channels_, std::nullopt,
+                                 options_.seed, signals_);
   ImageSet queries{samples.height, samples.width, samples.channels};
   const int64_t count = std::min<int64_t>(samples.count(), kQueries);
   queries.pixels.assign(samples.pixels.begin(), samples.pixels.begin() + count * samples.image_size());
-  result_.images.emplace_back(
-      "Samples, and the nearest images of the training set by their pixels",
-      neighbours_png(queries, training, pixel_features(queries), pixel_features(training)));
+  const int k = static_cast<int>(std::min<int64_t>(kShownNeighbours, set.count()));
+  const std::string heading = "Samples, and the nearest images of the training set by their ";
+  result_.images.emplace_back(heading + "pixels",
+                              neighbours_png(queries, pixel_features(queries), set, pixel_features(set), k));
   if (!network_) return;
-  result_.images.emplace_back("Samples, and the nearest images of the training set by their features",
-                              neighbours_png(queries, training, features(queries, "sample features"),
-                                             features(training, "training features")));
-}
-
-/// A row a sample: itself, and then its neighbours, the nearest first.
-std::string EvaluationRun::neighbours_png(const ImageSet& samples, const ImageSet& training,
-                                          const Features& of_samples, const Features& of_training) const {
-  const int k = static_cast<int>(std::min<int64_t>(kShownNeighbours, training.count()));
-  std::vector<uint8_t> pixels;
-  const auto found = nearest_neighbours(of_samples, of_training, k);
-  const auto append = [&](std::span<const uint8_t> image) {
-    pixels.insert(pixels.end(), image.begin(), image.end());
-  };
-  for (int64_t i = 0; i < samples.count(); ++i) {
-    append(samples.image(i));
-    for (const Neighbour& n : found[static_cast<size_t>(i)]) append(training.image(n.index));
-  }
-  const Image image =
-      tile_images(pixels, static_cast<int>(samples.count()) * (k + 1), static_cast<int>(samples.height),
-                  static_cast<int>(samples.width), static_cast<int>(samples.channels), k + 1);
-  return encode_png(image.pixels, image.height, image.width, image.channels);
+  result_.images.emplace_back(heading + "features",
+                              neighbours_png(queries, features(queries, "sample features"), set,
+                                             features(set, "training features"), k));
 }
 
 void EvaluationRun::write() {

@@ -256,6 +256,14 @@ std::string format_evaluation(const Evaluation& e) {
   return format_page(page);
 }
 
+std::string format_sample_line(const SamplesReport& samples) {
+  const Table table = table_of({samples});
+  std::string line;
+  for (size_t c = 0; c < table.names.size(); ++c)
+    line += (c == 0 ? "" : ", ") + table.names[c] + " " + table.rows[0][c];
+  return line;
+}
+
 std::string format_samples_table(const std::vector<SamplesReport>& samples) {
   const Table table = table_of(samples);
   const auto width = [](const std::string& text) {  // UTF-8: without continuation bytes

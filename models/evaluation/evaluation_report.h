@@ -65,6 +65,9 @@ nlohmann::json to_json(const Evaluation& evaluation);
 /// there are several numbers of steps, the Frechet distance by them for each sampler.
 std::string format_evaluation(const Evaluation& evaluation);
 
+/// "sampler ddim, steps 10, images 1,000, Frechet 12.345": one set as it is measured.
+std::string format_sample_line(const SamplesReport& samples);
+
 /// The table of samples for a terminal, one line a set.
 std::string format_samples_table(const std::vector<SamplesReport>& samples);
 

@@ -26,20 +26,6 @@ class Nearest {
   std::vector<Neighbour> found_;
 };
 
-// The squared distance of each image to its k-th nearest neighbour in the same set.
-std::vector<double> squared_radii(const Features& set, int k) {
-  std::vector<Nearest> nearest(static_cast<size_t>(set.count()), Nearest(k));
-  for_each_block_of_distances(set, set, [&](int64_t first, int64_t other, const Matrix& d) {
-#pragma omp parallel for
-    for (int64_t i = 0; i < d.rows; ++i)
-      for (int64_t j = 0; j < d.columns; ++j)
-        if (first + i != other + j) nearest[static_cast<size_t>(first + i)].see(other + j, d.at(i, j));
-  });
-  std::vector<double> radii;
-  for (const Nearest& n : nearest) radii.push_back(n.found().back().distance);
-  return radii;
-}
-
 double share(const std::vector<char>& flags) {
   return static_cast<double>(std::count(flags.begin(), flags.end(), 1)) / static_cast<double>(flags.size());
 }
@@ -62,18 +48,29 @@ std::vector<std::vector<Neighbour>> nearest_neighbours(const Features& queries, 
   return all;
 }
 
-PrecisionRecall precision_recall(const Features& samples, const Features& reference, int k) {
-  for (const Features* set : {&samples, &reference})
-    if (set->count() < k + 1)
-      bad_input("precision and recall: expected at least ", k + 1, " images in each set, not ", set->count());
-  const std::vector<double> sample_radii = squared_radii(samples, k), radii = squared_radii(reference, k);
-  std::vector<char> real(sample_radii.size()), reached(radii.size());
-  for_each_block_of_distances(samples, reference, [&](int64_t first, int64_t other, const Matrix& d) {
+CoveringSet::CoveringSet(const Features& features, int k) : features_(features) {
+  if (features.count() < k + 1)
+    bad_input("precision and recall: expected at least ", k + 1, " images in each set, not ",
+              features.count());
+  std::vector<Nearest> nearest(static_cast<size_t>(features.count()), Nearest(k));
+  for_each_block_of_distances(features, features, [&](int64_t first, int64_t other, const Matrix& d) {
+#pragma omp parallel for
+    for (int64_t i = 0; i < d.rows; ++i)
+      for (int64_t j = 0; j < d.columns; ++j)
+        if (first + i != other + j) nearest[static_cast<size_t>(first + i)].see(other + j, d.at(i, j));
+  });
+  for (const Nearest& n : nearest) squared_radii_.push_back(n.found().back().distance);
+}
+
+PrecisionRecall precision_recall(const CoveringSet& samples, const CoveringSet& reference) {
+  const Features &x = samples.features(), &y = reference.features();
+  std::vector<char> real(static_cast<size_t>(x.count())), reached(static_cast<size_t>(y.count()));
+  for_each_block_of_distances(x, y, [&](int64_t first, int64_t other, const Matrix& d) {
     for (int64_t i = 0; i < d.rows; ++i)
       for (int64_t j = 0; j < d.columns; ++j) {
-        const auto sample = static_cast<size_t>(first + i), image = static_cast<size_t>(other + j);
-        if (d.at(i, j) <= radii[image]) real[sample] = 1;
-        if (d.at(i, j) <= sample_radii[sample]) reached[image] = 1;
+        const int64_t sample = first + i, image = other + j;
+        if (d.at(i, j) <= reference.squared_radius(image)) real[static_cast<size_t>(sample)] = 1;
+        if (d.at(i, j) <= samples.squared_radius(sample)) reached[static_cast<size_t>(image)] = 1;
       }
   });
   return {share(real), share(reached)};

@@ -18,10 +18,22 @@ struct PrecisionRecall {
   double precision, recall;
 };
 
-/// Improved precision and recall (Kynkaanniemi 2019). A set covers the points that are no farther from one of
-/// its own than that is from its k-th nearest neighbour in the set. Precision: the share of samples that the
-/// reference covers, how many look real; recall: the share of the reference that the samples cover, how much
-/// of what is real they reach. Bad input where a set has fewer than k + 1 images.
-PrecisionRecall precision_recall(const Features& samples, const Features& reference, int k = 3);
+/// A set and what it covers: the points that are no farther from one of its own than that is from its k-th
+/// nearest neighbour in the set. Refers to the features. Bad input for fewer than k + 1 images.
+class CoveringSet {
+ public:
+  explicit CoveringSet(const Features& features, int k = 3);
+  const Features& features() const { return features_; }
+  double squared_radius(int64_t i) const { return squared_radii_[static_cast<size_t>(i)]; }
+
+ private:
+  const Features& features_;
+  std::vector<double> squared_radii_;
+};
+
+/// Improved precision and recall (Kynkaanniemi 2019). Precision: the share of samples that the reference
+/// covers, how many look real; recall: the share of the reference that the samples cover, how much of what is
+/// real they reach.
+PrecisionRecall precision_recall(const CoveringSet& samples, const CoveringSet& reference);
 
 }  // namespace imago

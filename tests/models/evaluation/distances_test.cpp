@@ -50,6 +50,10 @@ std::vector<Case> cases() {
   return found;
 }
 
+PrecisionRecall precision_and_recall(const Features& samples, const Features& reference, int k = 3) {
+  return precision_recall(CoveringSet(samples, k), CoveringSet(reference, k));
+}
+
 Moments gaussian(const std::vector<double>& mean, const Matrix& covariance) {
   return {100, mean, covariance};
 }
@@ -136,7 +140,7 @@ TEST(KernelDistance, DrawsItsSubsetsByTheSeed) {
 
 TEST(PrecisionRecall, AreThoseOfNumpy) {
   for (const Case& c : cases()) {
-    const PrecisionRecall found = precision_recall(c.x, c.y);
+    const PrecisionRecall found = precision_and_recall(c.x, c.y);
     EXPECT_DOUBLE_EQ(found.precision, c.golden["precision_recall"][0].get<double>());
     EXPECT_DOUBLE_EQ(found.recall, c.golden["precision_recall"][1].get<double>());
   }
@@ -146,14 +150,14 @@ TEST(PrecisionRecall, OfImagesFarFromAllOthersIsNothing) {
   const Features real = golden_features("x", 40, 6);
   Features far = real;
   for (float& value : far.values) value += 100;
-  EXPECT_EQ(precision_recall(far, real).precision, 0);
-  EXPECT_EQ(precision_recall(far, real).recall, 0);
-  EXPECT_EQ(precision_recall(real, real).precision, 1);
+  EXPECT_EQ(precision_and_recall(far, real).precision, 0);
+  EXPECT_EQ(precision_and_recall(far, real).recall, 0);
+  EXPECT_EQ(precision_and_recall(real, real).precision, 1);
   // Four images of the set lie in it, but cover little of it.
-  const PrecisionRecall few = precision_recall(first_of(real, 4), real, 1);
+  const PrecisionRecall few = precision_and_recall(first_of(real, 4), real, 1);
   EXPECT_EQ(few.precision, 1);
   EXPECT_LT(few.recall, 1);
-  EXPECT_THROW((void)precision_recall(first_of(real, 3), real), Error);
+  EXPECT_THROW(CoveringSet(first_of(real, 3)), Error);
 }
 
 // More images than a block of distances holds.

@@ -50,6 +50,8 @@ TEST(EvaluationReport, TheTableHasTheColumnsThatWereMeasured) {
             "sampler  steps  evaluations  images  Frechet\n"
             "heun        20           39   1,000    3.500\n"
             "ddim         5            9   1,000   20.000\n");
+  EXPECT_EQ(format_sample_line(samples[2]),
+            "sampler ddim, steps 5, evaluations 9, images 1,000, Frechet 20.000");
   samples[2].accuracy = 0.5;
   samples[2].guidance_scale = 2;
   EXPECT_EQ(format_samples_table({samples[0], samples[2]}),
