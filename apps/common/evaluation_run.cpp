@@ -124,8 +124,11 @@ void EvaluationRun::open_classifier() {
     if (options_.metrics_given) bad_input("--metrics accuracy: ", reason);
   };
   if (!fs::is_directory(options_.features)) return without(options_.features + " is no classifier");
-  const bool classes = given_samples_ ? !given_samples_->labels.empty() : classes_of(model_.folder.unet) > 0;
-  if (!classes) return without(given_samples_ ? "the samples have no classes" : "the model knows no classes");
+  const int classes = given_samples_ ? 0 : classes_of(model_.folder.unet);
+  if (given_samples_ && given_samples_->labels.empty()) return without("the samples have no classes");
+  if (!given_samples_ && classes == 0) return without("the model knows no classes");
+  if (!given_samples_ && options_.class_label.value_or(0) >= classes)
+    return without(str("--class_label ", *options_.class_label, " is no class"));
   classifier_ = naming_option("--features", [&] { return Classifier(options_.features, device_); });
   if (given_samples_) {
     const auto samples = open_dataset(options_.samples, {.split = "test"});
@@ -138,9 +141,9 @@ void EvaluationRun::open_classifier() {
     class_numbers_.resize(classifier_->class_names().size());
     std::iota(class_numbers_.begin(), class_numbers_.end(), 0);
   }
-  if (!given_samples_ && static_cast<int>(class_numbers_.size()) != classes_of(model_.folder.unet))
+  if (!given_samples_ && static_cast<int>(class_numbers_.size()) != classes)
     bad_input("--features ", options_.features, ": knows ", class_numbers_.size(), " classes, the model ",
-              classes_of(model_.folder.unet));
+              classes);
 }
 
 // That of the samples: data are brought to it, as in training.
@@ -169,6 +172,7 @@ void EvaluationRun::check_points() {
     if (all.empty()) all.push_back(one);
     return all;
   };
+  const UNetConfig& unet = model_.folder.unet;
   using Name = std::optional<std::string>;
   for (const Name& scheduler : or_one(options_.sweep_schedulers, Name()))
     for (const std::optional<int>& steps : or_one(options_.sweep_steps, std::optional<int>()))
@@ -176,7 +180,9 @@ void EvaluationRun::check_points() {
         const auto with = [&] { return options_.sampler.with(scheduler, steps); };
         const SamplerFlags sampler = scheduler ? naming_option("--sweep_schedulers", with) : with();
         (void)sampler.plan(model_.folder.scheduler);
-        (void)classes_to_sample(model_.folder.unet, options_.class_label, guidance, 0, 1);
+        const std::vector<int> first = classes_to_sample(unet, options_.class_label, guidance, 0, 1);
+        if (!first.empty())
+          naming_option("--class_label", [&] { return class_labels_tensor(unet, first, device_); });
         points_.push_back({sampler, guidance});
       }
 }

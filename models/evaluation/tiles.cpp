@@ -6,7 +6,8 @@
 namespace imago {
 
 std::string tiles_png(const ImageSet& images, int64_t count, int columns) {
-  const Image grid = tile_images(images.pixels, static_cast<int>(count), static_cast<int>(images.height),
+  const auto first = std::span(images.pixels).first(static_cast<size_t>(count * images.image_size()));
+  const Image grid = tile_images(first, static_cast<int>(count), static_cast<int>(images.height),
                                  static_cast<int>(images.width), static_cast<int>(images.channels), columns);
   return encode_png(grid.pixels, grid.height, grid.width, grid.channels);
 }

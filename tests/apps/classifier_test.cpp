@@ -21,16 +21,7 @@ namespace fs = std::filesystem;
 /// images/rows and images/columns, with 30 images each.
 class ClassifierProgramTest : public ::testing::Test {
  protected:
-  ClassifierProgramTest() {
-    const Stripes stripes(60);
-    for (int64_t i = 0; i < stripes.size(); ++i) {
-      const fs::path file = folder_ / "images" /
-                            stripes.class_names()[static_cast<size_t>(stripes.label(i))] /
-                            (std::to_string(100 + i) + ".png");
-      fs::create_directories(file.parent_path());
-      write_png(file, stripes.image(i));
-    }
-  }
+  ClassifierProgramTest() { write_class_folders(Stripes(60), folder_ / "images"); }
   Arguments train(const std::string& output, const Arguments& more = {}) const {
     Arguments a = {"--train_data_dir",
                    (folder_ / "images").string(),

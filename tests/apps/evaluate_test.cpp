@@ -4,12 +4,13 @@
 
 #include <csignal>
 #include <nlohmann/json.hpp>
+#include <regex>
 #include <thread>
 
 #include "engine/image/decode.h"
-#include "engine/image/png.h"
 #include "engine/io/json.h"
 #include "tests/apps/tiny_run.h"
+#include "tests/support/striped_images.h"
 
 namespace imago::test {
 namespace {
@@ -139,6 +140,74 @@ TEST_F(EvaluateTest, RefusesSamplesThatAreNoSet) {
   refuses({"--samples", tiny_.path("mixed").string()}, {"--samples", "8 x 8 with 1", "8 x 8 with 3"});
   write_png(tiny_.path("mixed") / "b.png", grey, 4, 16, 1);
   refuses({"--samples", tiny_.path("mixed").string()}, {"b.png: is 16 x 4", "the first image 8 x 8"});
+}
+
+/// A model of two classes, and a classifier of the same.
+class EvaluateClassesTest : public EvaluateTest {
+ protected:
+  void SetUp() override {
+    write_class_folders(Stripes(60), data());
+    const std::string model = get(tiny_.model());
+    put(tiny_.model(), std::regex_replace(model, std::regex("_channels\": 3"), "_channels\": 1"));
+    const Finished trained =
+        run_program("train_ddpm",
+                    tiny_.train("model", 2, {"--train_data_dir", data().string(), "--class_dropout", "0.1"}));
+    ASSERT_EQ(trained.code, 0) << trained.err;
+    const Finished classifier = run_program(
+        "train_classifier",
+        {"--train_data_dir", data().string(), "--output_dir", features(), "--max_train_steps", "60",
+         "--train_batch_size", "16", "--learning_rate", "1e-2", "--lr_warmup_steps", "5", "--device", "cpu"});
+    ASSERT_EQ(classifier.code, 0) << classifier.err;
+  }
+  fs::path data() const { return tiny_.path("stripes"); }
+  std::string features() const { return tiny_.path("classifier").string(); }
+};
+
+TEST_F(EvaluateClassesTest, MeasuresAllThatIsPossible) {
+  const json found =
+      evaluate("all", {"--data", data().string(), "--features", features(), "--num_timesteps", "3",
+                       "--likelihood_images", "8", "--num_inference_steps", "3", "--scheduler", "ddim",
+                       "--sweep_guidance", "1,2", "--num_images", "70"});
+  ASSERT_EQ(found["samples"].size(), 2u);
+  for (const json& point : found["samples"]) {
+    EXPECT_EQ(point["images"], 70);
+    EXPECT_GT(point["frechet_distance"], 0);
+    EXPECT_EQ(point["kernel_distance"]["subset_size"], 60);  // no more images to compare with
+    for (const char* share : {"precision", "recall", "accuracy"}) {
+      EXPECT_GE(point[share], 0);
+      EXPECT_LE(point[share], 1);
+    }
+  }
+  EXPECT_TRUE(found.contains("likelihood"));
+  for (const char* file : {"samples.png", "neighbours_by_pixels.png", "neighbours_by_features.png"})
+    EXPECT_TRUE(fs::exists(tiny_.path("all") / file)) << file;
+}
+
+// The set against itself: no distance, everything covered, and classes as the classifier has learnt them.
+TEST_F(EvaluateClassesTest, RealImagesAreWhatTheyAre) {
+  const std::string output = tiny_.path("real").string();
+  const Finished f =
+      run_program("evaluate_ddpm", {"--samples", data().string(), "--data", data().string(), "--features",
+                                    features(), "--output", output, "--device", "cpu"});
+  ASSERT_EQ(f.code, 0) << f.err;
+  const json real = read_json(fs::path(output) / "evaluation.json")["samples"][0];
+  EXPECT_EQ(real["images"], 60);
+  EXPECT_NEAR(real["frechet_distance"], 0, 1e-6);
+  EXPECT_EQ(real["precision"], 1);
+  EXPECT_EQ(real["recall"], 1);
+  EXPECT_GT(real["accuracy"], 0.9);
+}
+
+TEST_F(EvaluateClassesTest, RefusesDataWithoutTheClasses) {
+  const Arguments both = {"--data", data().string(), "--features", features()};
+  refuses(joined(both, {"--class_label", "3"}), {"--class_label", "knows classes 0 to 2"});
+  refuses(joined(both, {"--metrics", "accuracy", "--class_label", "2"}), {"--class_label 2 is no class"});
+  refuses({"--data", data().string(), "--metrics", "accuracy"},
+          {"--features: needed for --metrics accuracy"});
+  fs::rename(data() / "rows", data() / "diagonals");
+  refuses({"--data", data().string(), "--features", features()}, {"--data", "diagonals"});
+  refuses({"--data", data().string(), "--metrics", "frechet", "--features", tiny_.path("model").string()},
+          {"--features", "model"});
 }
 
 }  // namespace

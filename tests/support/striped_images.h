@@ -1,10 +1,12 @@
 // A set of images whose classes a small network can learn in seconds.
 #pragma once
 
+#include <filesystem>
 #include <string>
 #include <vector>
 
 #include "engine/data/dataset.h"
+#include "engine/image/png.h"
 #include "kernels/philox.h"
 
 namespace imago::test {
@@ -39,5 +41,15 @@ class Stripes final : public Dataset {
   int64_t first_;  // the number of image 0: sets that do not overlap are different images
   std::vector<std::string> names_ = {"rows", "columns"};
 };
+
+/// One PNG an image, in a sub-folder for each class: 100.png, 101.png, ...
+inline void write_class_folders(const Dataset& set, const std::filesystem::path& folder) {
+  for (int64_t i = 0; i < set.size(); ++i) {
+    const std::filesystem::path file =
+        folder / set.class_names()[static_cast<size_t>(set.label(i))] / (std::to_string(100 + i) + ".png");
+    std::filesystem::create_directories(file.parent_path());
+    write_png(file, set.image(i));
+  }
+}
 
 }  // namespace imago::test
