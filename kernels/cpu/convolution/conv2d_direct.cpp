@@ -24,6 +24,8 @@
 
 #include <vector>
 
+#include "kernels/cpu/convolution/conv2d_output.h"
+
 namespace imago::cpu {
 
 namespace {
@@ -93,18 +95,6 @@ std::vector<Block> blocks_of(const ConvShape& conv) {
   return blocks;
 }
 
-/// What the strip's results become. Panels [0, panels_a) belong to y.a, the others to y.b.
-template <class T>
-struct Output {
-  Sources<T> y;
-  const float* bias;   // [K]
-  const T* per_image;  // [N,K]
-  const T* residual;   // [N,Ho,Wo,K]
-  float scale;
-  Concat so_far;             // like y; added after the scale
-  int64_t pixels_per_image;  // of per_image's images
-};
-
 template <class T, int kPixels, int kVectors>
 class Direct {
  public:
@@ -113,11 +103,10 @@ class Direct {
   Direct(const ConvShape& conv, const Sources<const T>& x, const Output<T>& output)
       : conv_(conv),
         x_(x),
-        out_(output),
+        out_(output, kWidth),
         strips_(conv, kStripPixels),
         blocks_(blocks_of(conv)),
-        panels_a_(ceil_div(output.y.channels_a, kWidth)),
-        panels_(panels_a_ + ceil_div(output.y.channels_b, kWidth)) {}
+        panels_(out_.count()) {}
 
   int64_t panel_size() const { return conv_.r * conv_.s * conv_.c * kWidth; }
   size_t bytes() const {
@@ -150,28 +139,9 @@ class Direct {
     return window_size() + round_up(kStripPixels, kPixels) * kWidth;
   }  // and the sums
 
-  /// The channels of one panel: of which output tensor, from which channel on, how many.
-  struct Channels {
-    T* y;
-    const T* so_far;  // may be null
-    int64_t stride, first, count;
-    int64_t offset;  // of the first one in the concatenation
-  };
-  Channels channels_of(int64_t panel) const {
-    const bool in_b = panel >= panels_a_;
-    const int64_t stride = in_b ? out_.y.channels_b : out_.y.channels_a;
-    const int64_t first = (in_b ? panel - panels_a_ : panel) * kWidth;
-    return {in_b ? out_.y.b : out_.y.a,
-            (in_b ? out_.so_far.b : out_.so_far.a).template as<T>(),
-            stride,
-            first,
-            std::min(kWidth, stride - first),
-            first + (in_b ? out_.y.channels_a : 0)};
-  }
-
   template <class Weight>
   void pack_panel(int64_t panel, float* out, Weight&& weight) const {
-    const Channels channels = channels_of(panel);
+    const auto channels = out_[panel];
     const int64_t first = channels.offset, count = channels.count;
     for (int64_t r = 0; r < conv_.r; ++r) {
       for (int64_t s = 0; s < conv_.s; ++s) {
@@ -223,40 +193,27 @@ class Direct {
         }
         panel += block.depth * kWidth;
       }
-      write(strip, channels_of(p), sums);
+      write(strip, out_[p], sums);
     }
   }
 
-  /// y = so_far + (sums + bias + per_image + residual) * scale for one panel's channels.
-  void write(const Strip& strip, const Channels& c, const float* sums) const {
-    const float* bias = out_.bias ? out_.bias + c.offset : nullptr;
+  void write(const Strip& strip, const typename OutputPanels<T>::Panel& c, const float* sums) const {
     for (int64_t i = 0; i < strip.rows; ++i) {
       int64_t p = (strip.n * conv_.ho + strip.row + i) * conv_.wo + strip.column;
       for (int64_t j = 0; j < strip.columns; ++j, ++p, sums += kWidth) {
-        const T* shift =
-            out_.per_image ? out_.per_image + p / out_.pixels_per_image * c.stride + c.first : nullptr;
-        const T* residual = out_.residual ? out_.residual + p * c.stride + c.first : nullptr;
-        const T* so_far = c.so_far ? c.so_far + p * c.stride + c.first : nullptr;
-        T* y = c.y + p * c.stride + c.first;
-        vector_loop(0, c.count, [&](int64_t k, int64_t lanes) {
-          Vec v = load(sums + k);
-          if (bias) v += load_up_to(bias + k, lanes);
-          if (shift) v += load_up_to(shift + k, lanes);
-          if (residual) v += load_up_to(residual + k, lanes);
-          v *= out_.scale;
-          if (so_far) v += load_up_to(so_far + k, lanes);
-          store_up_to(y + k, v, lanes);
-        });
+        const auto pixel = out_.pixel(c, p);
+        vector_loop(0, c.count,
+                    [&](int64_t k, int64_t lanes) { out_.write(pixel, k, lanes, load(sums + k)); });
       }
     }
   }
 
   ConvShape conv_;
   Sources<const T> x_;
-  Output<T> out_;
+  OutputPanels<T> out_;
   Strips strips_;
   std::vector<Block> blocks_;
-  int64_t panels_a_, panels_;
+  int64_t panels_;
 };
 
 /// Few output channels fill one vector only; then twelve pixels keep the FMA units busy.

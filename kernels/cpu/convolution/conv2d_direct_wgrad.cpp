@@ -64,14 +64,13 @@ class DirectWgrad {
   DirectWgrad(const ConvShape& conv, const Sources<const T>& x, const T* dy, float scale, float* dw,
               float* dbias)
       : conv_(conv),
-        x_(x),
+        x_(x, kWidth),
         dy_(dy),
         scale_(scale),
         dw_(dw),
         dbias_(dbias),
         strips_(conv, kStripPixels),
-        panels_a_(ceil_div(x.channels_a, kWidth)),
-        panels_(panels_a_ + ceil_div(x.channels_b, kWidth)),
+        panels_(x_.count()),
         tiles_(ceil_div(conv.k, kRows)) {
     const int64_t threads = max_threads();
     panel_groups_ = std::min(panels_, threads);
@@ -140,23 +139,11 @@ class DirectWgrad {
     }
   }
 
-  struct Channels {
-    const T* source;
-    int64_t stride, first, count, offset;  // offset: of the panel's first channel in the concatenation
-  };
-  Channels channels_of(int64_t panel) const {
-    const bool in_b = panel >= panels_a_;
-    const int64_t stride = in_b ? x_.channels_b : x_.channels_a;
-    const int64_t first = (in_b ? panel - panels_a_ : panel) * kWidth;
-    return {in_b ? x_.b : x_.a, stride, first, std::min(kWidth, stride - first),
-            first + (in_b ? x_.channels_a : 0)};
-  }
-
   void pack_window(const Strip& strip, int64_t panel, float* window) const {
-    const Channels c = channels_of(panel);
+    const auto c = x_[panel];
     for_each_window_pixel(conv_, strip, [&](int64_t h, int64_t w, int64_t pixel, bool inside) {
       float* target = window + pixel * kWidth;
-      const T* source = c.source + ((strip.n * conv_.h + h) * conv_.w + w) * c.stride + c.first;
+      const T* source = c.data + ((strip.n * conv_.h + h) * conv_.w + w) * c.stride + c.first;
       for (int64_t v = 0; v < kWidth; v += kLanes) {
         store(target + v, inside && v < c.count ? load_up_to(source + v, c.count - v) : Vec{});
       }
@@ -164,7 +151,7 @@ class DirectWgrad {
   }
 
   void multiply(const Strip& strip, int64_t panel, int64_t tile, const float* window, const float* dy) const {
-    const Channels c = channels_of(panel);
+    const auto c = x_[panel];
     const int64_t taps = conv_.r * conv_.s, first_k = tile * kRows;
     for (int64_t tap = 0; tap < taps; ++tap) {
       const float* x = window + (tap / conv_.s * strip.window_columns + tap % conv_.s) * kWidth;
@@ -176,12 +163,12 @@ class DirectWgrad {
   }
 
   ConvShape conv_;
-  Sources<const T> x_;
+  Panels<const T> x_;
   const T* dy_;
   float scale_;
   float *dw_, *dbias_;
   Strips strips_;
-  int64_t panels_a_, panels_, tiles_, panel_groups_, tile_groups_, tiles_per_group_;
+  int64_t panels_, tiles_, panel_groups_, tile_groups_, tiles_per_group_;
 };
 
 }  // namespace
