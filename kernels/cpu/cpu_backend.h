@@ -1,4 +1,4 @@
-// The CPU backend: oneDNN or our own kernel for convolutions, oneDNN for matrix products, our own loops
+// The CPU backend: our own kernels or oneDNN for convolutions, oneDNN for matrix products, our own loops
 // for the rest.
 //
 // One folder a family: convolution (conv2d.cpp says who computes it), attention, norm, pointwise, diffusion,
@@ -13,14 +13,19 @@ namespace imago {
 class CpuBackend final : public Backend {
  public:
   /// Who computes convolutions (see conv2d.cpp). Tests and benchmarks force one way; kDirect still leaves the
-  /// gradient with respect to the data of strided convolutions to oneDNN.
-  enum class Convolution { kFastest, kOneDnn, kDirect };
+  /// gradient with respect to the data of strided convolutions to oneDNN, and kWinograd leaves to kFastest's
+  /// other ways what is no shape for it.
+  enum class Convolution { kFastest, kOneDnn, kDirect, kWinograd };
   explicit CpuBackend(Convolution convolution = Convolution::kFastest) : convolution_(convolution) {}
 
   const char* name() const override {
-    return convolution_ == Convolution::kFastest  ? "cpu"
-           : convolution_ == Convolution::kOneDnn ? "cpu_onednn"
-                                                  : "cpu_direct";
+    switch (convolution_) {
+      case Convolution::kFastest: return "cpu";
+      case Convolution::kOneDnn: return "cpu_onednn";
+      case Convolution::kDirect: return "cpu_direct";
+      case Convolution::kWinograd: return "cpu_winograd";
+    }
+    return "cpu";
   }
   bool supports(DType activations) const override;
 
@@ -89,6 +94,7 @@ class CpuBackend final : public Backend {
              TensorRef v, TensorRef ema, TensorRef p_bf16) override;
 
  private:
+  bool runs_winograd(bool possible, int64_t pixels, DType type) const;
   bool runs_direct(bool product_gradient, int64_t channels, DType type) const;
 
   Convolution convolution_;

@@ -1,4 +1,4 @@
-// Products of small matrices that lie in cache: the inner loops of attention, forward and backward.
+// Products of small matrices that lie in cache: the inner loops of attention and of Winograd's convolutions.
 //
 // C[M,N] (+)= A[M,K] B[K,N]. A block of rows of C times one or two vectors of columns stays in registers
 // while k runs: per k one load of B, one broadcast of A per row and one FMA per row and vector. 6 rows x 2

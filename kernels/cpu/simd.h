@@ -7,6 +7,7 @@
 
 #include <cstdint>
 #include <cstring>
+#include <utility>
 
 #include "kernels/dtype.h"
 
@@ -78,6 +79,21 @@ inline void store_up_to(T* p, Vec v, int64_t n) {
   } else {
     store_part(p, v, n);
   }
+}
+
+/// Exchanges rows and lanes of a square block: log2(kLanes) rounds, each swapping blocks of half the size.
+template <int kHalf = kLanes / 2>
+inline void transpose(Vec (&x)[kLanes]) {
+  const auto exchange = []<int... i>(Vec & a, Vec & b, std::integer_sequence<int, i...>) {
+    const Vec low = __builtin_shufflevector(a, b, (i & kHalf ? kLanes + i - kHalf : i)...);
+    b = __builtin_shufflevector(a, b, (i & kHalf ? kLanes + i : i + kHalf)...);
+    a = low;
+  };
+#pragma GCC unroll 16
+  for (int i = 0; i < kLanes; ++i) {
+    if (!(i & kHalf)) exchange(x[i], x[i + kHalf], std::make_integer_sequence<int, kLanes>());
+  }
+  if constexpr (kHalf > 1) transpose<kHalf / 2>(x);
 }
 
 /// Sums and maxima over the lanes, by halving: a fixed order.

@@ -5,11 +5,13 @@
 namespace imago::test {
 
 std::vector<BackendUnderTest> backends_under_test() {
-  static CpuBackend onednn(CpuBackend::Convolution::kOneDnn), direct(CpuBackend::Convolution::kDirect);
+  using Way = CpuBackend::Convolution;
+  static CpuBackend onednn(Way::kOneDnn), direct(Way::kDirect), winograd(Way::kWinograd);
   return {{.backend = &reference_backend()},
           {.backend = &cpu_backend()},
           {.backend = &onednn},
-          {.backend = &direct}};
+          {.backend = &direct},
+          {.backend = &winograd}};
 }
 
 }  // namespace imago::test

@@ -1,22 +1,40 @@
 // Convolution and its gradients: who computes them.
 //
-// Two ways give the same sums. oneDNN (conv2d_library.cpp) reaches 84 to 92 % of the peak in NHWC on a
-// CPU with AVX-512 in float32, 75 to 89 % in bfloat16. Without AVX-512 it has no bfloat16 at all, and its
-// NHWC kernels lose where wide channels meet (GFLOP/s of one Zen 2 thread with a peak of 94, batch 16, on
-// a shared machine):
-//   3x3                             oneDNN 2.6.3: forward, dgrad, wgrad     our own (conv2d_direct.cpp)
+// Three ways give the same sums.
+//
+// Winograd's algorithm (winograd.h, conv2d_winograd.cpp) needs a quarter of the products of a 3x3 filter with
+// stride 1, and is the fastest wherever it applies: images of 8x8 and more, at least 16 channels on either
+// side. GFLOP/s of direct convolution's FLOPs, both threads of a 2-core Zen 5 with AVX-512, batch 16,
+// float32, 2026-11-24 (FMA limit about 550):
+//   3x3                             oneDNN 2.6.3: forward, dgrad, wgrad     Winograd
+//   32x32,  64 -> 64                483  457  511                           1207 1226 1002
+//   32x32, 128 -> 128               502  457  526                           1266 1275 1147
+//   16x16, 256 -> 256               539  486  494                           1176 1151 1144
+//    8x8,  256 -> 256               550  510  502                            902  936  976
+//    4x4,  256 -> 256               382  528  373                            518  532  526
+// At batch 1 the transforms of the filters weigh more: 32x32, 128 -> 128: 397 (oneDNN) and 794; 16x16, 256 ->
+// 256: 431 and 519; 8x8, 256 -> 256: 257 and 167; 4x4, 256 -> 256: 86 and 46.
+//
+// oneDNN (conv2d_library.cpp) reaches 84 to 92 % of the peak in NHWC on a CPU with AVX-512 in float32, 75 to
+// 89 % in bfloat16, where it keeps Winograd's shapes, too. Without AVX-512 it has no bfloat16 at all, and its
+// NHWC kernels lose to our own direct ones (conv2d_direct.cpp) where wide channels meet (GFLOP/s of one Zen 2
+// thread with a peak of 94, batch 16, on a shared machine):
+//   3x3                             oneDNN 2.6.3: forward, dgrad, wgrad     direct
 //   32x32,  64 -> 64                75  71  46                              72  70  67
 //   32x32, 128 + 64 -> 64           51  62  41                              68  64  60
 //   16x16, 128 -> 128               64  68  51                              64  67  63
 //   16x16, 128 + 128 -> 128         61  56  53                              67  64  56
+//
 // What stays oneDNN's everywhere: the float32 gradients of 1x1 filters and linear layers (plain matrix
 // products), filters over very few channels (the first layer's 3 do not fill our vectors), and the gradient
-// with respect to the data of strided convolutions. Both ways, the bits of an image's y do not depend on how
-// many images go through together.
+// with respect to the data of strided convolutions. Who computes y and dx is decided without looking at the
+// batch, and each way adds in one order: the bits of an image's y do not depend on how many images go through
+// together.
 #include "kernels/cpu/columns.h"
 #include "kernels/cpu/convolution/conv2d_direct.h"
 #include "kernels/cpu/convolution/conv2d_library.h"
 #include "kernels/cpu/convolution/conv2d_onednn.h"
+#include "kernels/cpu/convolution/conv2d_winograd.h"
 #include "kernels/cpu/cpu_backend.h"
 
 namespace imago {
@@ -38,16 +56,31 @@ bool is_matrix_product(const ConvShape& c) {
 
 /// `channels`: those summed over, or in wgrad those along which our kernel's vectors run.
 bool CpuBackend::runs_direct(bool product_gradient, int64_t channels, DType type) const {
-  if (convolution_ != Convolution::kFastest) return convolution_ == Convolution::kDirect;
+  if (convolution_ == Convolution::kOneDnn || convolution_ == Convolution::kDirect) {
+    return convolution_ == Convolution::kDirect;
+  }
   static const bool library_is_fast = onednn::is_fast();
   if (library_is_fast) return false;
   return type == DType::kBFloat16 || (!product_gradient && channels >= kLanes);
+}
+
+/// `possible`: whether the shape is one for Winograd's algorithm; `pixels`: of an image of the result.
+bool CpuBackend::runs_winograd(bool possible, int64_t pixels, DType type) const {
+  if (!possible || convolution_ == Convolution::kWinograd) return possible;
+  if (convolution_ != Convolution::kFastest) return false;
+  static const bool library_is_fast = onednn::is_fast();
+  return pixels >= 64 && !(library_is_fast && type == DType::kBFloat16);
 }
 
 void CpuBackend::conv2d(const Concat& x, ConstTensorRef w, const Conv2dGeometry& geometry,
                         const Conv2dEpilogue& epilogue, TensorRef y, Workspace& workspace) {
   if (y.numel() == 0) return;
   const ConvShape shape = shape_of(x.a.shape, x.channels(), w.shape, y.shape, geometry);
+  if (runs_winograd(is_winograd(shape), shape.ho * shape.wo, y.dtype)) {
+    return dispatch("conv2d", y.dtype, [&]<class T>() {
+      winograd_forward(x, w.as<T>(), shape, epilogue, y.as<T>(), workspace);
+    });
+  }
   if (!runs_direct(false, shape.c, y.dtype)) {
     return library_forward(x, w, geometry, epilogue, y, workspace);
   }
@@ -59,6 +92,11 @@ void CpuBackend::conv2d_dgrad(ConstTensorRef dy, ConstTensorRef w, const Conv2dG
                               float scale, const Concat& so_far, const ConcatOut& dx, Workspace& workspace) {
   if (dx.a.numel() == 0) return;
   const ConvShape shape = shape_of(dx.a.shape, dx.channels(), w.shape, dy.shape, geometry);
+  if (runs_winograd(is_winograd(shape), shape.h * shape.w, dy.dtype)) {
+    return dispatch("conv2d_dgrad", dy.dtype, [&]<class T>() {
+      winograd_dgrad(dy.as<T>(), w.as<T>(), shape, scale, so_far, dx, workspace);
+    });
+  }
   if (shape.stride != 1 || !runs_direct(is_matrix_product(shape), shape.k, dy.dtype)) {
     return library_dgrad(dy, w, geometry, scale, so_far, dx, workspace);
   }
@@ -70,6 +108,11 @@ void CpuBackend::conv2d_wgrad(const Concat& x, ConstTensorRef dy, const Conv2dGe
                               TensorRef dw, TensorRef dbias, Workspace& workspace) {
   if (x.a.numel() == 0 || dw.numel() == 0) return;
   const ConvShape shape = shape_of(x.a.shape, x.channels(), dw.shape, dy.shape, geometry);
+  if (runs_winograd(is_winograd_wgrad(shape), shape.n * shape.ho * shape.wo, dy.dtype)) {
+    return dispatch("conv2d_wgrad", dy.dtype, [&]<class T>() {
+      winograd_wgrad(x, dy.as<T>(), shape, scale, dw.as<float>(), dbias.as<float>(), workspace);
+    });
+  }
   if (!runs_direct(is_matrix_product(shape), shape.c, dy.dtype)) {
     return library_wgrad(x, dy, geometry, scale, dw, dbias, workspace);
   }
