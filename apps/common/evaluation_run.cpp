@@ -357,10 +357,13 @@ void EvaluationRun::show(const ImageSet& samples) {
 
 void EvaluationRun::write() {
   const fs::path folder = options_.output;
-  for (size_t i = 0; i < result_.images.size(); ++i) {
-    constexpr const char* kNames[] = {"samples.png", "neighbours_by_pixels.png",
-                                      "neighbours_by_features.png"};
-    write_file(folder / kNames[i], result_.images[i].second);
+  constexpr const char* kNames[] = {"samples.png", "neighbours_by_pixels.png", "neighbours_by_features.png"};
+  for (size_t i = 0; i < std::size(kNames); ++i) {
+    std::error_code ignored;
+    if (i < result_.images.size())
+      write_file(folder / kNames[i], result_.images[i].second);
+    else
+      fs::remove(folder / kNames[i], ignored);  // of an earlier evaluation
   }
   write_file(folder / "evaluation.html", format_evaluation(result_));
   write_json(folder / "evaluation.json", to_json(result_));

@@ -80,6 +80,14 @@ TEST(EvaluationReport, JsonHasEveryFigureUnrounded) {
   EXPECT_TRUE(contains(format_evaluation(e), "Loss by timestep"));
 }
 
+// EDM's times are logarithms, on both sides of zero.
+TEST(EvaluationReport, TheAxisOfTimesBeginsWhereTheyDo) {
+  Evaluation e;
+  e.title = "edm";
+  e.loss = LossReport{20, 0.5, "ln sigma", {{-4, -2, 1, 10}, {1, 2, 0.2, 10}}};
+  EXPECT_TRUE(contains(format_evaluation(e), "data-x=\"ln sigma\" data-range=\"-3 1.5 "));
+}
+
 TEST(EvaluationReport, HoldsItsImages) {
   Evaluation e = sweep();
   e.images = {{"Samples & more", encode_png(std::vector<uint8_t>(12), 3, 4, 1)}};
