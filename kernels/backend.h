@@ -192,6 +192,9 @@ class Backend {
   virtual void silu(ConstTensorRef x, TensorRef y) = 0;  // y = x s(x), s(x) = 1 / (1 + exp(-x))
   /// dx = dy s (1 + x (1 - s))
   virtual void silu_backward(ConstTensorRef dy, ConstTensorRef x, TensorRef dx) = 0;
+  virtual void relu(ConstTensorRef x, TensorRef y) = 0;  // y = max(x, 0), NaN where x is. In place.
+  /// dx = x > 0 ? dy : 0
+  virtual void relu_backward(ConstTensorRef dy, ConstTensorRef x, TensorRef dx) = 0;
   /// y = keep ? x / (1 - p) : 0 with keep = uniform(key, element) >= p. x [N,...].
   /// Its own backward: apply it to dy. In place.
   virtual void dropout(ConstTensorRef x, float p, const RandomKey& key, TensorRef y) = 0;

@@ -69,6 +69,12 @@ class WatchedBackend : public Backend {
   void silu_backward(ConstTensorRef dy, ConstTensorRef x, TensorRef dx) override {
     simple("silu_backward", x, [&](Backend& b) { b.silu_backward(dy, x, dx); });
   }
+  void relu(ConstTensorRef x, TensorRef y) override {
+    simple("relu", x, [&](Backend& b) { b.relu(x, y); });
+  }
+  void relu_backward(ConstTensorRef dy, ConstTensorRef x, TensorRef dx) override {
+    simple("relu_backward", x, [&](Backend& b) { b.relu_backward(dy, x, dx); });
+  }
   void dropout(ConstTensorRef x, float p, const RandomKey& key, TensorRef y) override {
     simple("dropout", x, [&](Backend& b) { b.dropout(x, p, key, y); });
   }

@@ -12,6 +12,16 @@ Tensor silu(const Tensor& x) {  // y = x s, s = 1 / (1 + exp(-x))
   });
 }
 
+Tensor relu(const Tensor& x) {  // y = max(x, 0)
+  Tensor y = empty_like(x);
+  backend_of(x).relu(x, y);
+  return record("relu", y, {x}, [x = x.detach()](const Tensor& dy) {  // dx = x > 0 ? dy : 0
+    Tensor dx = empty_like(x);
+    backend_of(x).relu_backward(dy, x, dx);
+    return Gradients{dx};
+  });
+}
+
 Tensor add(const Tensor& a, const Tensor& b, float alpha, float beta) {
   check(a.shape() == b.shape() && a.dtype() == b.dtype(), "add: ", a.shape(), " and ", b.shape());
   Tensor y = empty_like(a);

@@ -6,6 +6,7 @@
 namespace imago {
 
 Tensor silu(const Tensor& x);                         // x sigmoid(x)
+Tensor relu(const Tensor& x);                         // max(x, 0)
 Tensor scale(const Tensor& x, float factor);          // factor x
 Tensor cast(const Tensor& x, DType dtype);            // same values, another float type
 Tensor reshape(const Tensor& x, const Shape& shape);  // same elements, another shape

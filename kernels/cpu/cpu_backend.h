@@ -40,6 +40,8 @@ class CpuBackend final : public Backend {
   void add(ConstTensorRef a, float alpha, ConstTensorRef b, float beta, TensorRef y) override;
   void silu(ConstTensorRef x, TensorRef y) override;
   void silu_backward(ConstTensorRef dy, ConstTensorRef x, TensorRef dx) override;
+  void relu(ConstTensorRef x, TensorRef y) override;
+  void relu_backward(ConstTensorRef dy, ConstTensorRef x, TensorRef dx) override;
   void dropout(ConstTensorRef x, float p, const RandomKey& key, TensorRef y) override;
 
   void conv2d(const Concat& x, ConstTensorRef w, const Conv2dGeometry& geometry,

@@ -85,6 +85,10 @@ class PlanBackend : public Backend {
   void silu_backward(ConstTensorRef dy, ConstTensorRef x, TensorRef dx) override {
     count("silu_backward", kSiluBackward * x.numel(), once(dy), once(x), once(dx));
   }
+  void relu(ConstTensorRef x, TensorRef y) override { count("relu", x.numel(), once(x), once(y)); }
+  void relu_backward(ConstTensorRef dy, ConstTensorRef x, TensorRef dx) override {
+    count("relu_backward", x.numel(), once(dy), once(x), once(dx));
+  }
   void dropout(ConstTensorRef x, float, const RandomKey&, TensorRef y) override {
     count("dropout", 2 * x.numel(), once(x), once(y));
   }

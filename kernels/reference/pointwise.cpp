@@ -1,5 +1,6 @@
 // Pointwise operations: elementwise ones, where y[i] depends on element i alone; resampling by two;
 // embeddings of times by sines (Vaswani 2017, section 3.5) and of labels by a table.
+#include <algorithm>
 #include <cmath>
 
 #include "kernels/philox.h"
@@ -81,6 +82,19 @@ void ReferenceBackend::silu(ConstTensorRef x, TensorRef y) {
 void ReferenceBackend::silu_backward(ConstTensorRef dy, ConstTensorRef x, TensorRef dx) {
   dispatch("silu_backward", x.dtype,
            [&]<class T>() { silu_backward_elements(dy.as<T>(), x.as<T>(), x.numel(), dx.as<T>()); });
+}
+
+void ReferenceBackend::relu(ConstTensorRef x, TensorRef y) {
+  dispatch("relu", x.dtype, [&]<class T>() {
+    std::transform(x.as<T>(), x.as<T>() + x.numel(), y.as<T>(), [](T v) { return v < T(0) ? T(0) : v; });
+  });
+}
+
+void ReferenceBackend::relu_backward(ConstTensorRef dy, ConstTensorRef x, TensorRef dx) {
+  dispatch("relu_backward", x.dtype, [&]<class T>() {
+    std::transform(dy.as<T>(), dy.as<T>() + x.numel(), x.as<T>(), dx.as<T>(),
+                   [](T gradient, T v) { return v > T(0) ? gradient : T(0); });
+  });
 }
 
 void ReferenceBackend::dropout(ConstTensorRef x, float p, const RandomKey& key, TensorRef y) {

@@ -89,6 +89,29 @@ void CpuBackend::silu_backward(ConstTensorRef dy, ConstTensorRef x, TensorRef dx
   });
 }
 
+// y = max(x, 0)
+void CpuBackend::relu(ConstTensorRef x, TensorRef y) {
+  dispatch("relu", x.dtype, [&]<class T>() {
+    const T* px = x.as<T>();
+    T* py = y.as<T>();
+    parallel_vectors(x.numel(), [=](int64_t i, int64_t lanes) {
+      const Vec v = load_up_to(px + i, lanes);
+      store_up_to(py + i, v < 0.0f ? Vec{} : v, lanes);
+    });
+  });
+}
+
+// dx = x > 0 ? dy : 0
+void CpuBackend::relu_backward(ConstTensorRef dy, ConstTensorRef x, TensorRef dx) {
+  dispatch("relu_backward", x.dtype, [&]<class T>() {
+    const T *pdy = dy.as<T>(), *px = x.as<T>();
+    T* pdx = dx.as<T>();
+    parallel_vectors(x.numel(), [=](int64_t i, int64_t lanes) {
+      store_up_to(pdx + i, load_up_to(px + i, lanes) > 0.0f ? load_up_to(pdy + i, lanes) : Vec{}, lanes);
+    });
+  });
+}
+
 void CpuBackend::dropout(ConstTensorRef x, float p, const RandomKey& key, TensorRef y) {
   const int64_t images = x.shape[0], elements = images ? x.numel() / images : 0;
   dispatch("dropout", x.dtype,

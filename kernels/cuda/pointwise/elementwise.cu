@@ -1,6 +1,6 @@
-// Elementwise operations: fill, copy, add, silu and its gradient on the pattern of map.h, and dropout.
-// Memory-bound, every tensor once: map.h says how. Dropout adds a quarter of a Philox block an element, some
-// 30 instructions, which take about as long as its bytes in bfloat16.
+// Elementwise operations: fill, copy, add, silu and relu with their gradients on the pattern of map.h, and
+// dropout. Memory-bound, every tensor once: map.h says how. Dropout adds a quarter of a Philox block an
+// element, some 30 instructions, which take about as long as its bytes in bfloat16.
 #include "kernels/cuda/device/vec.h"
 #include "kernels/cuda/pointwise/map.h"
 #include "kernels/cuda/runtime/cuda_backend.h"
@@ -43,6 +43,14 @@ struct SiluBackward {  // dy s (1 + x (1 - s))
     const float s = sigmoid(x);
     return dy * s * (1.0f + x * (1.0f - s));
   }
+};
+
+struct Relu {  // max(x, 0), and NaN stays
+  __device__ __forceinline__ float operator()(float x) const { return x < 0.0f ? 0.0f : x; }
+};
+
+struct ReluBackward {
+  __device__ __forceinline__ float operator()(float dy, float x) const { return x > 0.0f ? dy : 0.0f; }
 };
 
 // ---- dropout: y = keep ? x / (1 - p) : 0, keep = uniform(key, element) >= p ----
@@ -116,6 +124,18 @@ void CudaBackend::silu_backward(ConstTensorRef dy, ConstTensorRef x, TensorRef d
   dispatch_float(dx.dtype, "silu_backward", [&](auto t) {
     using T = decltype(t);
     map(gpu_, SiluBackward{}, dx.as<T>(), dx.numel(), dy.as<T>(), x.as<T>());
+  });
+}
+
+void CudaBackend::relu(ConstTensorRef x, TensorRef y) {
+  dispatch_float(y.dtype, "relu",
+                 [&](auto t) { map(gpu_, Relu{}, y.as<decltype(t)>(), y.numel(), x.as<decltype(t)>()); });
+}
+
+void CudaBackend::relu_backward(ConstTensorRef dy, ConstTensorRef x, TensorRef dx) {
+  dispatch_float(dx.dtype, "relu_backward", [&](auto t) {
+    using T = decltype(t);
+    map(gpu_, ReluBackward{}, dx.as<T>(), dx.numel(), dy.as<T>(), x.as<T>());
   });
 }
 

@@ -22,6 +22,7 @@ Parameter random_parameter(const Shape& shape, int64_t id) {
 TEST(Ops, Elementwise) {
   const Tensor a = random_leaf({2, 3, 5}, 1), b = random_leaf({2, 3, 5}, 2);
   check_gradients([&] { return silu(a); }, {a});
+  check_gradients([&] { return relu(a); }, {a});
   check_gradients([&] { return add(a, b, 0.5f, -2); }, {a, b});
   check_gradients([&] { return add(a, a); }, {a});
   check_gradients([&] { return scale(a, -3); }, {a});

@@ -1,5 +1,5 @@
-// Rows of the op table: fill, copy, add, silu, silu_backward, dropout; upsample2x, sum_pool2x; sinusoid,
-// embedding, embedding_backward.
+// Rows of the op table: fill, copy, add, silu, silu_backward, relu, relu_backward, dropout; upsample2x,
+// sum_pool2x; sinusoid, embedding, embedding_backward.
 #include <cmath>
 
 #include "tests/kernels/op_table/op_table.h"
@@ -145,6 +145,41 @@ OpRow silu_backward_row() {
                            .small = is_small(shape),
                            .forward = forward});
     }
+  }
+  return row;
+}
+
+/// No number so close to zero that a finite difference crosses it.
+Draw away_from_zero() {
+  return [](int64_t, double z) { return z < 0 ? z - 0.1 : z + 0.1; };
+}
+
+OpRow relu_row() {
+  OpRow row{.op = "relu"};
+  for (const Shape& shape : kShapes) {
+    const auto run = [=](Bench& b) { b.backend().relu(b.input("x", shape), b.output("y", shape, exact())); };
+    const auto in_place = [=](Bench& b) {
+      const TensorRef x = b.in_place("x", shape, b.activations(), exact());
+      b.backend().relu(x, x);
+    };
+    row.cases.push_back({.name = shape.to_string(), .run = run, .small = is_small(shape)});
+    row.cases.push_back({.name = shape.to_string() + " in place", .run = in_place, .small = is_small(shape)});
+  }
+  return row;
+}
+
+OpRow relu_backward_row() {
+  OpRow row{.op = "relu_backward"};
+  for (const Shape& shape : kShapes) {
+    const auto run = [=](Bench& b) {
+      const TensorRef x = b.input("x", shape, away_from_zero()), dy = b.input("dy", shape);
+      b.backend().relu_backward(dy, x, b.output("dx", shape, exact()));
+    };
+    const auto forward = [=](Bench& b) {
+      b.backend().relu(b.input("x", shape, away_from_zero()), b.output("y", shape));
+    };
+    row.cases.push_back(
+        {.name = shape.to_string(), .run = run, .small = is_small(shape), .forward = forward});
   }
   return row;
 }
@@ -297,8 +332,8 @@ OpRow embedding_backward_row() {
 }  // namespace
 
 std::vector<OpRow> pointwise_rows() {
-  std::vector<OpRow> rows = {fill_row(), copy_row(),          add_row(),
-                             silu_row(), silu_backward_row(), dropout_row()};
+  std::vector<OpRow> rows = {fill_row(),          copy_row(), add_row(),           silu_row(),
+                             silu_backward_row(), relu_row(), relu_backward_row(), dropout_row()};
   for (OpRow& row : rows) row.cases.push_back(unaligned(row.cases.front()));
   for (const OpRow& row :
        {upsample2x_row(), sum_pool2x_row(), sinusoid_row(), embedding_row(), embedding_backward_row()})

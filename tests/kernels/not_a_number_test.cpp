@@ -1,4 +1,4 @@
-// What the op table cannot say of pooling: a NaN is equal to nothing.
+// What the op table cannot say of max_pool and relu: a NaN is equal to nothing.
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -21,6 +21,16 @@ TEST(MaxPool, ShowsNaNWhereverItStandsInTheWindow) {
       backend->max_pool(image, {2, 2, {}}, pooled);
       EXPECT_TRUE(std::isnan(y[0])) << backend->name() << ", pixel " << place;
     }
+  }
+}
+
+TEST(Relu, ShowsNaN) {
+  for (Backend* backend : {&reference_backend(), &cpu_backend()}) {
+    std::vector<float> x = {-1, NAN, 2}, y(3);
+    backend->relu(ConstTensorRef(x.data(), DType::kFloat32, {3}), TensorRef(y.data(), DType::kFloat32, {3}));
+    EXPECT_EQ(y[0], 0);
+    EXPECT_TRUE(std::isnan(y[1])) << backend->name();
+    EXPECT_EQ(y[2], 2);
   }
 }
 
