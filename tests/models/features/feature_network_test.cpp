@@ -39,7 +39,11 @@ TEST(FeatureNetwork, RefusesWhatIsNone) {
   refused(folder / "nowhere", {"nowhere: no such file or folder"});
   refused(folder.path(), {"not a classifier: it has no config.json"});
   put(folder / "notes.txt", "text");
-  refused(folder / "notes.txt", {"notes.txt"});
+  refused(folder / "notes.txt", {"notes.txt: no feature network", "train_classifier", "Inception-v3"});
+  put(folder / "weights.pth", "pickle");
+  refused(folder / "weights.pth", {"weights.pth", "convert_weights.py"});
+  put(folder / "weights.safetensors", "");
+  refused(folder / "weights.safetensors", {"weights.safetensors"});
 }
 
 }  // namespace
