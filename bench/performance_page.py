@@ -5,13 +5,12 @@
     python3 bench/performance_page.py --check    # exit code 1 if they are not what the files say
 """
 
-import argparse
 import json
-import pathlib
 import sys
 
 import comparison
 import decoding
+import generated
 import kernels
 import steps
 import svg
@@ -101,24 +100,5 @@ def pages():
     return {ROOT / "docs/performance.md": "\n".join(text), **files}
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--check", action="store_true", help="write nothing, say what differs")
-    check = parser.parse_args().check
-    stale = 0
-    for path, text in pages().items():
-        name: pathlib.Path = path.relative_to(ROOT)
-        if path.exists() and path.read_text(encoding="utf-8") == text:
-            continue
-        stale += 1
-        if check:
-            print(f"performance_page: {name}: not what bench/results says; run python3 bench/performance_page.py", file=sys.stderr)
-        else:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(text, encoding="utf-8")
-            print(f"written: {name}")
-    return int(check and stale > 0)
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(generated.main("performance_page", __doc__, pages()))

@@ -3,7 +3,7 @@
 import html
 
 FONT = "font-family='system-ui, sans-serif' font-size='12'"
-COLORS = ("#2f6f9f", "#c8553d", "#588157", "#8d6a9f")
+COLORS = ("#2f6f9f", "#c8553d", "#588157", "#8d6a9f", "#b08900", "#333333")
 
 
 def text(x, y, words, anchor="start", color="#222"):

@@ -11,6 +11,7 @@ BENCH = pathlib.Path(__file__).resolve().parents[2] / "bench"
 sys.path.insert(0, str(BENCH))
 
 import comparison  # noqa: E402
+import evaluation_page  # noqa: E402
 import performance_page  # noqa: E402
 import svg  # noqa: E402
 
@@ -136,9 +137,9 @@ class Comparison(unittest.TestCase):
 
 class Page(unittest.TestCase):
     def test_is_what_the_result_files_say(self):
-        for path, text in performance_page.pages().items():
-            self.assertEqual(path.read_text(encoding="utf-8"), text,
-                             f"{path}: run python3 bench/performance_page.py")
+        for page in (performance_page, evaluation_page):
+            for path, text in page.pages().items():
+                self.assertEqual(path.read_text(encoding="utf-8"), text, f"{path}: run python3 bench/{page.__name__}.py")
 
     def test_ticks_are_round_and_reach_the_end(self):
         self.assertEqual(svg.ticks(10.5), [0, 2, 4, 6, 8, 10])
