@@ -153,6 +153,8 @@ int run(const SampleOptions& o) {
   const SamplingPlan plan = make_plan(o, model.folder.scheduler);
   SampleRequest request = make_request(o, model.folder.unet, device, compute);
   prepare_outputs(o);
+  if (const auto warning = o.sampler.guidance_warning(model.folder.scheduler, o.guidance_scale))
+    warn_user(kProgram, *warning);
 
   Progress::Options look;
   look.label = "sample";

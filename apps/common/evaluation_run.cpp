@@ -180,6 +180,8 @@ void EvaluationRun::check_points() {
         const auto with = [&] { return options_.sampler.with(scheduler, steps); };
         const SamplerFlags sampler = scheduler ? naming_option("--sweep_schedulers", with) : with();
         (void)sampler.plan(model_.folder.scheduler);
+        if (const auto warning = sampler.guidance_warning(model_.folder.scheduler, guidance))
+          warn_user(kProgram, *warning);
         const std::vector<int> first = classes_to_sample(unet, options_.class_label, guidance, 0, 1);
         if (!first.empty())
           naming_option("--class_label", [&] { return class_labels_tensor(unet, first, device_); });

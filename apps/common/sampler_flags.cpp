@@ -166,6 +166,14 @@ SchedulerConfig SamplerFlags::chosen(const SchedulerConfig& folder) const {
   return config;
 }
 
+std::optional<std::string> SamplerFlags::guidance_warning(const SchedulerConfig& folder, double scale) const {
+  if (scale <= 1 || !is("ddim", folder) || options_.use_clipped_model_output || !chosen(folder).clip_sample)
+    return {};
+  return str("--guidance_scale ", scale,
+             ": ddim clamps predicted images but not the noise that belongs to them; ",
+             "give --use_clipped_model_output, or --clip_sample false, to keep samples in their class");
+}
+
 SamplingPlan SamplerFlags::plan(const SchedulerConfig& folder, int begin) const {
   refuse_foreign_options(folder);
   const SchedulerConfig config = chosen(folder);

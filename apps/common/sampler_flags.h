@@ -18,6 +18,10 @@ class SamplerFlags {
   /// Of a model whose folder says `config`; begin leaves out the first steps. Bad input for a sampler of
   /// another family of models, and for an option that the sampler does not have: one line that names both.
   SamplingPlan plan(const SchedulerConfig& config, int begin = 0) const;
+  /// What a user who guides by `scale` should know, or nothing. DDIM with clip_sample clamps the predicted
+  /// image but takes the noise from before the clamp; guided, the two drift apart, and samples leave their
+  /// class.
+  std::optional<std::string> guidance_warning(const SchedulerConfig& config, double scale) const;
   /// The plan that leads an image to the noise from which DDIM makes it.
   SamplingPlan inversion(const SchedulerConfig& config) const;
   /// How many steps the plan will have.

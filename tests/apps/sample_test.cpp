@@ -220,6 +220,34 @@ TEST_F(SampleTest, ClassesTakeTurnsUnlessOneIsNamed) {
   }
 }
 
+TEST_F(SampleTest, GuidedDdimThatClampsWarns) {
+  UNetConfig config = wide_model();
+  config.num_class_embeds = 3;
+  config.imago_null_class = 2;
+  fs::remove_all(model());
+  write_random_model(model(), config);
+  const auto warns = [&](Arguments more) {
+    Arguments a = {"--model",
+                   model().string(),
+                   "--num_images",
+                   "1",
+                   "--num_inference_steps",
+                   "2",
+                   "--guidance_scale",
+                   "2",
+                   "--output",
+                   (folder_ / "x.png").string()};
+    a.insert(a.end(), more.begin(), more.end());
+    const Finished f = run_program("sample_ddpm", a);
+    EXPECT_EQ(f.code, 0) << f.err;
+    return f.err.find("--use_clipped_model_output") != std::string::npos;
+  };
+  EXPECT_TRUE(warns({"--scheduler", "ddim"}));
+  EXPECT_FALSE(warns({"--scheduler", "ddim", "--use_clipped_model_output"}));
+  EXPECT_FALSE(warns({"--scheduler", "ddim", "--clip_sample", "false"}));
+  EXPECT_FALSE(warns({"--scheduler", "unipc"}));
+}
+
 TEST_F(SampleTest, ACheckpointIsSampledFromItsAverage) {
   const TinyRun tiny;
   ASSERT_EQ(run_program("train_ddpm", tiny.train("run", 8, {"--checkpointing_steps", "8"})).code, 0);
