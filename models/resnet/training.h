@@ -18,7 +18,7 @@ struct ClassifierTrainConfig {
   ResNetConfig model;
   int batch_size = 128;
   int64_t max_train_steps = 0;  // updates; the learning rate's schedule is laid over them
-  double learning_rate = 2e-3;
+  double learning_rate = 3e-3;
   int64_t lr_warmup_steps = 100;
   AdamW::Options optimizer = {.beta1 = 0.9, .weight_decay = 0.05, .ema = {}};
   bool random_flip = false;
