@@ -82,6 +82,8 @@ const std::vector<Conv>& convolutions() {
       {"down, 1x1", 1, 6, 7, 8, 0, 8, 1, 1, {2, 0, 0, 0, 0}},
       {"stride 3", 1, 8, 11, 8, 0, 8, 2, 3, {3, 1, 0, 0, 2}},
       {"odd everything", 3, 5, 7, 7, 0, 11, 5, 3, {1, 2, 1, 2, 1}, true, true, true},
+      {"a row", 1, 5, 9, 16, 16, 24, 1, 7, {1, 0, 3, 0, 3}, true, false, true},
+      {"a column", 1, 9, 5, 16, 0, 24, 7, 1, {1, 3, 0, 3, 0}, true},
       {"no padding", 1, 6, 6, 8, 0, 12, 3, 3, kNone},
       {"long sum", 1, 6, 6, 128, 0, 64, 3, 3, kSame3, true},
       {"long sum, 1x1", 1, 4, 4, 1088, 0, 32, 1, 1, kNone},
