@@ -67,7 +67,7 @@ int train(ClassifierTraining& training, const std::shared_ptr<const Dataset>& he
   const StopSignals signals;
   MetricsWriter metrics(metrics_file);
   Progress progress(c.max_train_steps, 0);
-  warner.attach(&progress);
+  const Warner::Above above(warner, progress);
   while (!training.finished() && !signals.received()) {
     const int64_t epochs = training.epochs_done();
     const MetricsRow row = training.step();
@@ -78,7 +78,6 @@ int train(ClassifierTraining& training, const std::shared_ptr<const Dataset>& he
     progress.message(str(kProgram, ": step ", row.step, ": accuracy ", percent(confusion.accuracy()),
                          " on the held-out images"));
   }
-  warner.attach(nullptr);
   const int signal = signals.received();
   if (signal)
     progress.message(str(kProgram, ": stopped by ", name_of_signal(signal), " after step ",

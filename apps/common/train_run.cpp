@@ -44,7 +44,6 @@ class TrainRun {
  public:
   TrainRun(const TrainOptions& options, const OutputFolder& folder, Trainer& trainer, Warner& warner);
   TrainRun(const TrainRun&) = delete;
-  ~TrainRun() { warner_.attach(nullptr); }
   int run();
 
  private:
@@ -68,6 +67,7 @@ class TrainRun {
   MetricsWriter metrics_;
   std::optional<EventLog> events_;
   Progress progress_;
+  Warner::Above above_{warner_, progress_};
   int64_t checkpointed_;  // the step of the last checkpoint; 0: there is none
 };
 
@@ -79,7 +79,6 @@ TrainRun::TrainRun(const TrainOptions& options, const OutputFolder& folder, Trai
       metrics_(folder.metrics(), trainer.steps_done()),
       progress_(trainer.config().max_train_steps, trainer.steps_done()),
       checkpointed_(trainer.steps_done()) {
-  warner_.attach(&progress_);
   if (options.logger == "tensorboard") events_.emplace(folder.event_files(), trainer.steps_done());
   if (metrics_.rows_kept() < trainer.steps_done())
     warner_(str(folder.metrics().string(), ": the rows of ", trainer.steps_done() - metrics_.rows_kept(),

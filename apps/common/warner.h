@@ -3,6 +3,7 @@
 
 #include <mutex>
 #include <string>
+#include <utility>
 
 #include "engine/report/progress.h"
 
@@ -13,10 +14,22 @@ class Warner {
  public:
   explicit Warner(std::string program) : program_(std::move(program)) {}
   void operator()(const std::string& message);
-  /// null: there is no bar (any more).
-  void attach(Progress* progress);
+
+  /// While alive, there is this bar.
+  class Above {
+   public:
+    Above(Warner& warner, Progress& progress) : warner_(warner) { warner_.attach(&progress); }
+    Above(const Above&) = delete;
+    Above& operator=(const Above&) = delete;
+    ~Above() { warner_.attach(nullptr); }
+
+   private:
+    Warner& warner_;
+  };
 
  private:
+  void attach(Progress* progress);
+
   std::string program_;
   std::mutex mutex_;
   Progress* progress_ = nullptr;
