@@ -99,6 +99,16 @@ struct AdamWStep {
   float ema_decay;                 // ema = decay * ema + (1 - decay) * p
 };
 
+/// What hybrid_loss and its gradient read.
+struct HybridLossInputs {
+  ConstTensorRef prediction;  // [N,...,2C] x-type: m, and o behind its C channels
+  ConstTensorRef target;      // [N,...,C] float32 (float64)
+  ConstTensorRef x0;          // [N,...,C] as q_sample's
+  ConstTensorRef weight;      // [N] float32 (float64)
+  ConstTensorRef bound;       // [N,4] float32: error_scale, min_log, max_log, is_first
+  float lambda = 0;
+};
+
 /// Where the noise of a sampler update gets its standard deviation.
 enum class StepNoise {
   kFixed,         // sigma
@@ -295,6 +305,19 @@ class Backend {
   /// dprediction = dloss[n] * weight[n] * 2 / M * (prediction - target)
   virtual void mse_loss_backward(ConstTensorRef dloss, ConstTensorRef prediction, ConstTensorRef target,
                                  ConstTensorRef weight, TensorRef dprediction) = 0;
+  /// A squared error and lambda times the variational bound of a model that predicts m and a variance, M
+  /// elements an image (Nichol & Dhariwal 2021, equations 15 and 16):
+  ///   loss[n] = 1/M sum_i (weight[n] (m - target)^2 + lambda b)
+  /// The model's distribution has the variance exp(l) with l = f max_log + (1-f) min_log, f = (o+1)/2, and
+  /// its mean is off by e = error_scale (m - target). In nats:
+  ///   b = KL(N(0, exp(min_log)) || N(e, exp(l))) = (l - min_log + exp(min_log - l) + e^2 exp(-l) - 1) / 2
+  /// or, where is_first is 1, b = -log max(P, 1e-12), P = P(x0 - 1/255 < y < x0 + 1/255) of y ~ N(x0 + e,
+  /// exp(l)), with no end below where x0 < -0.999 and none above where x0 > 0.999 (Ho 2020, equation 13).
+  virtual void hybrid_loss(const HybridLossInputs& inputs, TensorRef loss) = 0;
+  /// The gradient with b's through m left out: dm = dloss[n] weight[n] 2/M (m - target),
+  /// do = dloss[n] lambda/M db/dl (max_log - min_log) / 2; db/dl is 0 where P < 1e-12. Like prediction.
+  virtual void hybrid_loss_backward(ConstTensorRef dloss, const HybridLossInputs& inputs,
+                                    TensorRef dprediction) = 0;
   /// See SamplerStep and SamplerTensors; z from key.
   virtual void sampler_step(const SamplerTensors& tensors, const SamplerStep& step, const RandomKey& key) = 0;
 

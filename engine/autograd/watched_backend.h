@@ -183,6 +183,14 @@ class WatchedBackend : public Backend {
     simple("mse_loss_backward", prediction,
            [&](Backend& b) { b.mse_loss_backward(dloss, prediction, target, weight, dprediction); });
   }
+  void hybrid_loss(const HybridLossInputs& inputs, TensorRef loss) override {
+    simple("hybrid_loss", inputs.target, [&](Backend& b) { b.hybrid_loss(inputs, loss); });
+  }
+  void hybrid_loss_backward(ConstTensorRef dloss, const HybridLossInputs& inputs,
+                            TensorRef dprediction) override {
+    simple("hybrid_loss_backward", inputs.target,
+           [&](Backend& b) { b.hybrid_loss_backward(dloss, inputs, dprediction); });
+  }
   void sampler_step(const SamplerTensors& t, const SamplerStep& step, const RandomKey& key) override {
     simple("sampler_step", t.x, [&](Backend& b) { b.sampler_step(t, step, key); });
   }

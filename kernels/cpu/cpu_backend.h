@@ -89,6 +89,9 @@ class CpuBackend final : public Backend {
                 TensorRef loss) override;
   void mse_loss_backward(ConstTensorRef dloss, ConstTensorRef prediction, ConstTensorRef target,
                          ConstTensorRef weight, TensorRef dprediction) override;
+  void hybrid_loss(const HybridLossInputs& inputs, TensorRef loss) override;
+  void hybrid_loss_backward(ConstTensorRef dloss, const HybridLossInputs& inputs,
+                            TensorRef dprediction) override;
   void sampler_step(const SamplerTensors& tensors, const SamplerStep& step, const RandomKey& key) override;
 
   void norm(ConstTensorRef x, TensorRef y, Workspace& workspace) override;

@@ -28,6 +28,9 @@ template <class Ref>
 size_t once(const BasicConcat<Ref>& t) {
   return once(t.a) + once(t.b);
 }
+size_t once(const HybridLossInputs& in) {
+  return once(in.prediction) + once(in.target) + once(in.x0) + once(in.weight) + once(in.bound);
+}
 int64_t elements(const Concat& t) {  // of the sources that are there
   return (t.a ? t.a.numel() : 0) + (t.b ? t.b.numel() : 0);
 }
@@ -39,6 +42,7 @@ size_t once(const Conv2dEpilogue& e) {
 constexpr int64_t kSilu = 4;          // x / (1 + exp(-x))
 constexpr int64_t kSiluBackward = 9;  // dy s (1 + x (1 - s))
 constexpr int64_t kSoftmax = 4;       // the largest; difference, exp, sum
+constexpr int64_t kBound = 12;        // its variance; difference, two exps, square, sum
 constexpr int64_t kNormal = 20;       // a quarter of Philox, half of Box-Muller
 constexpr int64_t kGroupNorm = 7;     // sum; difference, square, sum; scale by rstd; gamma, beta
 constexpr int64_t kGroupNormBackward = 16;
@@ -189,6 +193,13 @@ class PlanBackend : public Backend {
                          ConstTensorRef weight, TensorRef dprediction) override {
     count("mse_loss_backward", 2 * prediction.numel(), once(dloss), once(prediction), once(target),
           once(weight), once(dprediction));
+  }
+  void hybrid_loss(const HybridLossInputs& in, TensorRef loss) override {
+    count("hybrid_loss", (3 + kBound) * in.target.numel(), once(in), once(loss));
+  }
+  void hybrid_loss_backward(ConstTensorRef dloss, const HybridLossInputs& in,
+                            TensorRef dprediction) override {
+    count("hybrid_loss_backward", (2 + kBound) * in.target.numel(), once(dloss), once(in), once(dprediction));
   }
   void sampler_step(const SamplerTensors& t, const SamplerStep& step, const RandomKey&) override {
     const bool noisy = step.noise != StepNoise::kFixed || step.sigma != 0;

@@ -1,6 +1,8 @@
 // The arithmetic of diffusion itself: noise, the forward process, the loss and the sampler's update.
 #include <algorithm>
 #include <cmath>
+#include <limits>
+#include <numbers>
 
 #include "kernels/philox.h"
 #include "kernels/reference/reference_backend.h"
@@ -111,6 +113,64 @@ void sampler_update(const SamplerTensors& t, const SamplerStep& s, const RandomK
   });
 }
 
+/// P(y < z) of y ~ N(0,1), and the density at z, times z.
+double normal_below(double z) {
+  return std::erfc(-z / std::sqrt(2.0)) / 2;
+}
+double normal_moment(double z) {
+  return std::isinf(z) ? 0 : z * std::exp(-z * z / 2) / std::sqrt(2 * std::numbers::pi);
+}
+
+/// A term of the variational bound, and its derivative with respect to the log variance.
+struct BoundTerm {
+  double value, by_log_variance;
+};
+
+/// A pixel's ends are a and b standard deviations above the mean, and da/dl = -a/2.
+BoundTerm decoder_term(double x0, double e, double l) {
+  constexpr double kInfinity = std::numeric_limits<double>::infinity();
+  const double sigma = std::exp(l / 2);
+  const double a = x0 < -0.999 ? -kInfinity : (-1.0 / 255 - e) / sigma;
+  const double b = x0 > 0.999 ? kInfinity : (1.0 / 255 - e) / sigma;
+  const double p = a > 0 ? normal_below(-a) - normal_below(-b) : normal_below(b) - normal_below(a);
+  if (p < 1e-12) return {-std::log(1e-12), 0};
+  return {-std::log(p), (normal_moment(b) - normal_moment(a)) / 2 / p};
+}
+
+/// What a model that learns its variance says of the pixels, beside what it should say. i counts through the
+/// target.
+template <class T, class X>
+struct PredictedPixels {
+  const HybridLossInputs& in;
+  const X* x0;
+  int64_t images = in.target.shape[0], elements = in.target.numel() / images, channels = in.target.shape[-1];
+
+  /// Where m of element i lies in the prediction; o is `channels` behind it.
+  int64_t at(int64_t i) const { return i / channels * 2 * channels + i % channels; }
+  double error(int64_t i) const {
+    return in.prediction.as<T>()[at(i)] - static_cast<double>(in.target.as<VectorOf<T>>()[i]);
+  }
+  BoundTerm bound(int64_t n, int64_t i) const {
+    const auto number = [&](int64_t which) { return number_at(in.bound, 4 * n + which); };
+    const double min_log = number(1), max_log = number(2);
+    const double f = (static_cast<double>(in.prediction.as<T>()[at(i) + channels]) + 1) / 2;
+    const double l = f * max_log + (1 - f) * min_log, e = number(0) * error(i);
+    if (number(3) == 1) return decoder_term(pixel(x0[i]), e, l);
+    const double spread = std::exp(min_log - l) + e * e * std::exp(-l);
+    return {(l - min_log + spread - 1) / 2, (1 - spread) / 2};
+  }
+};
+
+/// f.operator()<T>(PredictedPixels<T, ...>) with T the type of the prediction.
+template <class F>
+void with_predicted_pixels(const HybridLossInputs& in, F&& f) {
+  dispatch("hybrid_loss", in.prediction.dtype, [&]<class T>() {
+    dispatch_any("hybrid_loss", in.x0.dtype, [&]<class X>() {
+      f.template operator()<T>(PredictedPixels<T, X>{in, in.x0.as<X>()});
+    });
+  });
+}
+
 }  // namespace
 
 void ReferenceBackend::normal(const RandomKey& key, TensorRef y) {
@@ -159,6 +219,36 @@ void ReferenceBackend::mse_loss_backward(ConstTensorRef dloss, ConstTensorRef pr
       for (int64_t i = n * elements; i < (n + 1) * elements; ++i) {
         const double difference = prediction.as<T>()[i] - static_cast<double>(target.as<V>()[i]);
         dprediction.as<T>()[i] = static_cast<T>(factor * difference);
+      }
+    }
+  });
+}
+
+void ReferenceBackend::hybrid_loss(const HybridLossInputs& in, TensorRef loss) {
+  with_predicted_pixels(in, [&]<class T>(const auto& pixels) {
+    for (int64_t n = 0; n < pixels.images; ++n) {
+      double errors = 0, bounds = 0;
+      for (int64_t i = n * pixels.elements; i < (n + 1) * pixels.elements; ++i) {
+        errors += pixels.error(i) * pixels.error(i);
+        bounds += pixels.bound(n, i).value;
+      }
+      const double sum = number_at(in.weight, n) * errors + in.lambda * bounds;
+      loss.as<VectorOf<T>>()[n] = static_cast<VectorOf<T>>(sum / static_cast<double>(pixels.elements));
+    }
+  });
+}
+
+void ReferenceBackend::hybrid_loss_backward(ConstTensorRef dloss, const HybridLossInputs& in,
+                                            TensorRef dprediction) {
+  with_predicted_pixels(in, [&]<class T>(const auto& pixels) {
+    for (int64_t n = 0; n < pixels.images; ++n) {
+      const double each = number_at(dloss, n) / static_cast<double>(pixels.elements);
+      const double spread = number_at(in.bound, 4 * n + 2) - number_at(in.bound, 4 * n + 1);
+      for (int64_t i = n * pixels.elements; i < (n + 1) * pixels.elements; ++i) {
+        T* d = dprediction.as<T>() + pixels.at(i);
+        d[0] = static_cast<T>(each * number_at(in.weight, n) * 2 * pixels.error(i));
+        d[pixels.channels] =
+            static_cast<T>(each * in.lambda * pixels.bound(n, i).by_log_variance * spread / 2);
       }
     }
   });

@@ -17,8 +17,8 @@ struct Grid {
   int threads = kFlatThreads;
 };
 
-/// How the launchers of elementwise.cu, resample.cu, pooling.cu, embedding.cu and diffusion.cu cut their
-/// tensors.
+/// How the launchers of elementwise.cu, resample.cu, pooling.cu, embedding.cu, diffusion.cu and
+/// hybrid_loss.cu cut their tensors.
 Grid grid_of(const Operation& o) {
   const Shape& s = o.x.a.shape;
   const std::string_view name = o.name;
@@ -26,7 +26,8 @@ Grid grid_of(const Operation& o) {
   if (name == "sum_pool2x") return {s[0] * s[1] / 2};
   for (const char* pool : {"avg_pool", "avg_pool_backward", "max_pool"})
     if (name == pool) return {s[0] * s[1]};  // a block a row of what is written
-  if (name == "mse_loss") return {s[0]};
+  for (const char* block_an_image : {"mse_loss", "hybrid_loss", "hybrid_loss_backward"})
+    if (name == block_an_image) return {s[0]};
   if (name == "sinusoid" || name == "embedding") return {s[0], kEmbeddingThreads};
   if (name == "embedding_backward") return {ceil_div(s[1], kEmbeddingThreads), kEmbeddingThreads};
   for (const char* quads : {"dropout", "normal", "q_sample", "mse_loss_backward", "sampler_step"})

@@ -1,5 +1,6 @@
-// Rows of the op table: normal, q_sample, mse_loss, mse_loss_backward, sampler_step.
+// Rows of the op table: normal, q_sample, mse_loss, hybrid_loss, their gradients, sampler_step.
 #include <algorithm>
+#include <array>
 #include <cmath>
 
 #include "tests/kernels/op_table/op_table.h"
@@ -14,6 +15,14 @@ const std::vector<Shape> kBatches = {{2, 8, 8, 3}, {1, 1},        {3, 5, 7, 3},
 
 bool is_small(const Shape& shape) {
   return shape.numel() <= 3000;
+}
+
+/// More images, more channels.
+Shape multiplied(const Shape& shape, int images, int channels) {
+  Shape more;
+  for (int i = 0; i < shape.rank(); ++i)
+    more.push_back(shape[i] * (i == 0 ? images : 1) * (i == shape.rank() - 1 ? channels : 1));
+  return more;
 }
 
 // The same bits on every device: kernels/philox.h.
@@ -92,6 +101,97 @@ OpRow mse_loss_backward_row() {
   return row;
 }
 
+/// One timestep of the hybrid loss. Log variances and prediction are so that no probability is near 1e-12
+/// unless most are far below.
+struct BoundCase {
+  const char* what;
+  float error_scale, min_log, max_log;
+  bool is_first = false;
+};
+const BoundCase kBoundCases[] = {
+    {"divergence", 0.05f, -2.5f, -1.5f},
+    {"divergence of equal means", 0, -2.5f, -1.5f},
+    {"decoder", 0.004f, -9.5f, -9.0f, true},
+    {"decoder far off", 1, -9.5f, -9.0f, true},
+    {"decoder of equal means", 0, -9.5f, -9.0f, true},
+};
+
+HybridLossInputs hybrid_inputs(Bench& b, const Shape& shape, DType images, const BoundCase& c) {
+  const bool bytes = images == DType::kUInt8;
+  const Draw pixel = [=](int64_t i, double z) {  // the lowest, the highest, and what lies between
+    const double at = i < 2 ? 2.0 * static_cast<double>(i) - 1 : std::clamp(z / 2, -1.0, 1.0);
+    return bytes ? 127.5 * (at + 1) : at;
+  };
+  const Draw number = [=](int64_t i, double) {
+    return std::array<double, 4>{c.error_scale, c.min_log, c.max_log, c.is_first ? 1.0 : 0.0}[i % 4];
+  };
+  HybridLossInputs in;
+  in.lambda = 0.75f;
+  in.prediction = b.input("prediction", multiplied(shape, 1, 2));
+  in.target = b.input("target", shape, b.vectors());
+  in.x0 = b.input("x0", shape, Bench::always(images), pixel);
+  in.weight = b.input("weight", {shape[0]}, b.vectors(), [](int64_t, double z) { return std::abs(z); });
+  in.bound = b.input("bound", {shape[0], 4}, Bench::always(DType::kFloat32), number);
+  return in;
+}
+
+/// Of a term of the bound and of its derivative by l. With |o| <= kLargest, f is within [-2, 3], so l, of
+/// some 16 at most, has 5 roundings of that size: a relative error of 100u in exp(-l) and, for the
+/// divergence, where e^2 exp(-l) <= 0.35^2 exp(4.5) and exp(min_log - l) <= exp(2), as much of 20. The
+/// decoder's ends are z = (1/255 -+ e) exp(-l/2) <= 7, off by 60u of themselves: the logarithm of a
+/// probability moves by z^2 times that, its derivative, which is z^2/2, by as much of itself; a difference of
+/// two probabilities that are within 20 times of it loses as much.
+Tolerance of_bound(const BoundCase& c) {
+  return c.is_first ? roundings(60 * 49 * 20) : roundings(100, 20);
+}
+
+void run_hybrid_loss(Bench& b, const Shape& shape, DType images, const BoundCase& c) {
+  const HybridLossInputs in = hybrid_inputs(b, shape, images, c);
+  const double elements = static_cast<double>(shape.numel() / shape[0]);
+  // Positive terms, as in mse_loss.
+  const Tolerance sum = factors(2 * std::sqrt(elements) + 8);
+  b.backend().hybrid_loss(in, b.output("loss", {shape[0]}, b.vectors(), sum + in.lambda * of_bound(c)));
+}
+
+template <class Run>
+void add_hybrid_cases(OpRow& row, const Run& run, bool gradient) {
+  for (const Shape& shape : kBatches) {
+    for (DType images : {DType::kUInt8, DType::kFloat32, DType::kBFloat16}) {
+      for (const BoundCase& c : kBoundCases) {
+        const bool bytes = images == DType::kUInt8;
+        if (!bytes && !(c.is_first && is_small(shape))) continue;  // images are read at t = 0 alone
+        OpCase each{.name = str(c.what, " ", shape, " ", name_of(images)),
+                    .run = [=](Bench& b) { run(b, shape, images, c); },
+                    .small = is_small(shape)};
+        // The gradient leaves out what reaches m through the mean, which is nothing where means are equal.
+        if (gradient && c.error_scale == 0)
+          each.forward = [=](Bench& b) { run_hybrid_loss(b, shape, images, c); };
+        row.cases.push_back(each);
+      }
+    }
+  }
+}
+
+OpRow hybrid_loss_row() {
+  OpRow row{.op = "hybrid_loss"};
+  add_hybrid_cases(row, run_hybrid_loss, false);
+  return row;
+}
+
+OpRow hybrid_loss_backward_row() {
+  OpRow row{.op = "hybrid_loss_backward"};
+  const auto run = [](Bench& b, const Shape& shape, DType images, const BoundCase& c) {
+    const TensorRef dloss = b.input("dloss", {shape[0]}, b.vectors());
+    const HybridLossInputs in = hybrid_inputs(b, shape, images, c);
+    const double each = kLargest * static_cast<double>(in.lambda * (c.max_log - c.min_log)) / 2 /
+                        static_cast<double>(shape.numel() / shape[0]);
+    const Tolerance tolerance = factors(8) + each * of_bound(c);
+    b.backend().hybrid_loss_backward(dloss, in, b.output("dprediction", multiplied(shape, 1, 2), tolerance));
+  };
+  add_hybrid_cases(row, run, true);
+  return row;
+}
+
 /// What an update is given beside x and m.
 struct SamplerCase {
   const char* what;
@@ -100,13 +200,6 @@ struct SamplerCase {
   bool guided = false, variance = false, limit = false, known = false, entry = false, input = false;
   bool in_place = false;  // y is x, the new entry lies where the oldest was
 };
-
-Shape multiplied(const Shape& shape, int images, int channels) {
-  Shape more;
-  for (int i = 0; i < shape.rank(); ++i)
-    more.push_back(shape[i] * (i == 0 ? images : 1) * (i == shape.rank() - 1 ? channels : 1));
-  return more;
-}
 
 // All inputs are at most kLargest, coefficients at most 2.5. x0 and the guided output: at most 25 and 20, of
 // four roundings each; y: at most 4 + j products of such; of the noise's standard deviation, at most e^1.25
@@ -196,7 +289,10 @@ OpRow sampler_step_row() {
 }  // namespace
 
 std::vector<OpRow> diffusion_rows() {
-  return {normal_row(), q_sample_row(), mse_loss_row(), mse_loss_backward_row(), sampler_step_row()};
+  return {normal_row(),      q_sample_row(),
+          mse_loss_row(),    mse_loss_backward_row(),
+          hybrid_loss_row(), hybrid_loss_backward_row(),
+          sampler_step_row()};
 }
 
 }  // namespace imago::test
