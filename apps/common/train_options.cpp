@@ -55,6 +55,11 @@ void add_model_options(CommandLine& cli, TrainOptions& o) {
   cli.number("--sigma_data", o.sigma_data, NumberRange::positive(), "edm: standard deviation of the images");
   cli.choice("--prediction_type", o.prediction_type, {"epsilon", "sample", "v_prediction"},
              "What the network predicts");
+  cli.choice(
+      "--variance_type", o.variance_type,
+      {"fixed_small", "fixed_small_log", "fixed_large", "fixed_large_log", "learned_range"},
+      "Of the sampler's noise; learned_range: the network learns it, in as many more output channels, by the "
+      "hybrid loss (Nichol 2021)");
   cli.flag("--rescale_betas_zero_snr", o.rescale_betas_zero_snr,
            "Leave no signal at the last noise level, where sampling begins (Lin 2023), and sample from there "
            "(timestep spacing \"trailing\"); for v_prediction and sample");
@@ -191,6 +196,7 @@ void refuse_options_of_others(const TrainOptions& o, SchedulerConfig::Kind kind)
   };
   refuse("--ddpm_beta_schedule", o.beta_schedule_given && !betas);
   refuse("--snr_gamma", o.snr_gamma_given && !betas);
+  refuse("--variance_type", o.variance_type_given && !betas);
   refuse("--rescale_betas_zero_snr", o.rescale_betas_zero_snr && !betas);
   refuse("--level_mean", o.level_mean && betas);
   refuse("--level_std", o.level_std && betas);
@@ -210,6 +216,7 @@ SchedulerConfig make_scheduler_config(const TrainOptions& o, std::optional<Sched
   s.kind = kind;
   if (!of_model || o.prediction_type_given)
     s.prediction_type = parse_prediction_type(o.prediction_type, "--prediction_type");
+  if (!of_model || o.variance_type_given) s.variance_type = o.variance_type;
   const bool changed = o.beta_schedule_given || o.num_steps_given;
   if (!of_model || o.beta_schedule_given) s.noise.beta_schedule = o.ddpm_beta_schedule;
   if (!of_model || o.num_steps_given) s.noise.num_train_timesteps = o.ddpm_num_steps;
@@ -223,6 +230,19 @@ SchedulerConfig make_scheduler_config(const TrainOptions& o, std::optional<Sched
   }
   if (!of_model || o.sigma_data_given) s.sigma_data = o.sigma_data;
   return s;
+}
+
+/// Output channels for a variance that is to be learned, in a model that starts from random numbers.
+void add_variance_channels(TrainConfig& config, const TrainOptions& o) {
+  UNetConfig& unet = config.unet;
+  if (!has_betas(config.scheduler.kind) || config.scheduler.variance_type != "learned_range" ||
+      unet.out_channels != unet.in_channels)
+    return;
+  if (!config.initial_weights.empty())
+    bad_input("--variance_type learned_range: the weights of ", o.model_config_name_or_path,
+              " are those of a model without a variance: its out_channels are ", unet.out_channels,
+              ", expected ", 2 * unet.in_channels);
+  unet.out_channels = 2 * unet.in_channels;
 }
 
 std::optional<LevelDistribution> make_levels(const TrainOptions& o, SchedulerConfig::Kind kind) {
@@ -269,6 +289,7 @@ std::optional<TrainOptions> parse_train_options(int argc, const char* const* arg
   o.objective_given = cli.given("--objective");
   o.sigma_data_given = cli.given("--sigma_data");
   o.prediction_type_given = cli.given("--prediction_type");
+  o.variance_type_given = cli.given("--variance_type");
   o.beta_schedule_given = cli.given("--ddpm_beta_schedule");
   o.num_steps_given = cli.given("--ddpm_num_steps");
   o.snr_gamma_given = cli.given("--snr_gamma");
@@ -294,6 +315,7 @@ TrainConfig make_train_config(const TrainOptions& o, std::vector<std::string>& w
   else
     read_model(o, c, of_model, warnings);
   c.scheduler = make_scheduler_config(o, of_model);
+  add_variance_channels(c, o);
 
   c.height = c.width = o.resolution.value_or(64);
   if (!o.resolution && c.unet.sample_size)

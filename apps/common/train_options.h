@@ -27,6 +27,7 @@ struct TrainOptions {
   double sigma_data = 0.5;
   std::string prediction_type = "epsilon", ddpm_beta_schedule = "linear";
   int ddpm_num_steps = 1000;
+  std::string variance_type = "fixed_small";
   bool rescale_betas_zero_snr = false;
   bool class_conditional = false;
   double class_dropout = 0;
@@ -57,7 +58,8 @@ struct TrainOptions {
 
   // Which of those that a model folder says, too, were given
   bool objective_given = false, sigma_data_given = false, prediction_type_given = false,
-       beta_schedule_given = false, num_steps_given = false, snr_gamma_given = false;
+       variance_type_given = false, beta_schedule_given = false, num_steps_given = false,
+       snr_gamma_given = false;
   /// Every option with its value, for the report.
   std::vector<std::pair<std::string, std::string>> table;
 };

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <numbers>
 
 #include "engine/ops/elementwise.h"
 #include "engine/ops/loss.h"
@@ -24,6 +25,16 @@ std::array<float, 4> coefficients_of(double alpha_bar, PredictionType type) {
   failure("no such prediction type");
 }
 
+/// d x_0 / d m of x_0 as the prediction m gives it.
+double x0_by_prediction(double alpha_bar, PredictionType type) {
+  switch (type) {
+    case PredictionType::kEpsilon: return -std::sqrt((1 - alpha_bar) / alpha_bar);
+    case PredictionType::kSample: return 1;
+    case PredictionType::kVPrediction: return -std::sqrt(1 - alpha_bar);
+  }
+  failure("no such prediction type");
+}
+
 /// Of a normal variable's range, each as probable as the others.
 int quarter_of_normal(double z) {
   constexpr double kQuartile = 0.6744897501960817;
@@ -40,7 +51,9 @@ Objective::Objective(const SchedulerConfig& config, const Options& options)
     : config_(config),
       options_(options),
       levels_(options.levels.value_or(default_levels(config.kind))),
-      schedule_(config.noise) {
+      schedule_(config.noise),
+      learns_variance_(config.kind == SchedulerConfig::Kind::kDdpm &&
+                       config.variance_type == "learned_range") {
   if (!has_betas(config.kind) && options.weighting != LossWeighting::kOne)
     bad_input("weights by the signal-to-noise ratio are for DDPM alone, not for ", name_of(config.kind));
   if (!(levels_.std > 0))
@@ -60,6 +73,27 @@ void Objective::check_model(const UNetConfig& model) const {
   if (model.time_embedding_type == "learned" && !has_betas(config_.kind))
     bad_input("time_embedding_type \"learned\" knows whole times only, and ", name_of(config_.kind),
               " has others");
+}
+
+void Objective::check_output(const UNetConfig& model) const {
+  if (config_.kind == SchedulerConfig::Kind::kDdpm && config_.variance_type == "learned")
+    bad_input("variance_type \"learned\" cannot be trained; expected learned_range, or a fixed one");
+  const int expected = output_channels(model.in_channels);
+  if (model.out_channels != expected)
+    bad_input("out_channels is ", model.out_channels, " and in_channels ", model.in_channels, ": expected ",
+              expected,
+              learns_variance_ ? " out, for what is predicted and its variance (variance_type learned_range)"
+                               : " out; twice as many are for variance_type learned_range");
+  if (!learns_variance_) return;
+  for (int t = 0; t < schedule_.timesteps(); ++t) {
+    if (!(beta_of(t) > 0))
+      bad_input("variance_type learned_range: beta ", schedule_.beta(t), " at t = ", t,
+                " is no variance; expected more than 0 and than what float32 rounds alpha_bar by");
+    if (!(schedule_.alpha_bar(t) > 0) && config_.prediction_type == PredictionType::kEpsilon)
+      bad_input("variance_type learned_range: at t = ", t,
+                " there is no signal, and the noise says nothing of the image; expected prediction type "
+                "v_prediction or sample");
+  }
 }
 
 int Objective::timestep_of(int64_t sample_id) const {
@@ -86,7 +120,21 @@ SampleNumbers Objective::numbers_with_betas(int64_t sample_id) const {
   return {.time = static_cast<float>(t),
           .quarter = static_cast<int>(int64_t{t} * 4 / schedule_.timesteps()),
           .coefficients = coefficients_of(schedule_.alpha_bar(t), config_.prediction_type),
-          .weight = weight_of(t)};
+          .weight = weight_of(t),
+          .bound = learns_variance_ ? bound_of(t) : std::array<float, 4>()};
+}
+
+// What makes the model's mean wrong is its x_0 alone: the posterior's mean is sqrt(ab_{t-1}) b / (1 - ab_t)
+// x_0 + .. x_t with b = 1 - ab_t / ab_{t-1}, which is beta_t but for roundings (Ho 2020, equation 7). The two
+// log variances are the posterior's, ln((1 - ab_{t-1}) / (1 - ab_t) b), and ln(b) (Nichol & Dhariwal 2021,
+// equation 15). At t = 0 the posterior is a point, and the first is that of t = 1.
+std::array<float, 4> Objective::bound_of(int t) const {
+  const double ab = schedule_.alpha_bar(t), b = beta_of(t);
+  const double of_x0 = std::sqrt(alpha_bar_before(t)) * b / (1 - ab);
+  const int s = std::max(t, std::min(1, schedule_.timesteps() - 1));
+  const double posterior = s > 0 ? (1 - alpha_bar_before(s)) / (1 - schedule_.alpha_bar(s)) * beta_of(s) : b;
+  return {static_cast<float>(of_x0 * x0_by_prediction(ab, config_.prediction_type)),
+          static_cast<float>(std::log(posterior)), static_cast<float>(std::log(b)), t == 0 ? 1.0f : 0.0f};
 }
 
 // logit(s) = mean + std z, and the scheduler's shift towards noise.
@@ -140,7 +188,10 @@ NoisedImages Objective::noised(const MicroBatch& batch) const {
 }
 
 Tensor Objective::loss(const Tensor& prediction, const Tensor& target, const MicroBatch& batch) const {
-  return mse_loss(prediction, target, cast(batch.weights, exact()));  // [N]
+  const Tensor weights = cast(batch.weights, exact());  // [N]
+  if (!learns_variance_) return mse_loss(prediction, target, weights);
+  const double lambda = schedule_.timesteps() / 1000.0 / std::numbers::ln2;  // of nats
+  return hybrid_loss(prediction, target, batch.images, weights, batch.bound, static_cast<float>(lambda));
 }
 
 }  // namespace imago

@@ -31,6 +31,8 @@ struct SampleNumbers {
   int quarter;  // of the times there are, from little noise to much: 0 to 3
   std::array<float, 4> coefficients;  // for q_sample
   float weight;
+  /// Of the sample's term of L_vlb, where the variance is learned; for hybrid_loss.
+  std::array<float, 4> bound = {};
   bool class_dropped = false;  // the model is shown "no class" instead of the sample's
 };
 
@@ -42,6 +44,7 @@ struct MicroBatch {
   Tensor coefficients;  // [N,4] float32
   Tensor weights;       // [N] float32
   Tensor class_labels;  // as UNet::forward wants them, or undefined
+  Tensor bound;         // [N,4] float32, or undefined where the variance is not learned
 };
 
 /// What the model sees, and what it should say.
@@ -56,7 +59,10 @@ struct NoisedImages {
 ///   flow    x_s = (1-s) x_0 + s e; the target is e - x_0 (Lipman 2023; Liu 2023).
 ///   EDM     c_in (x_0 + sigma e); the target is (x_0 - c_skip (x_0 + sigma e)) / c_out, whose weight is 1
 ///           (Karras 2022, equation 8 and table 1).
-/// The model stands between noised() and loss(), both of which are functions of (seed, batch) and nothing but
+/// With betas and variance_type learned_range the model has 2C output channels: behind the prediction o,
+/// which says where between its two bounds the log variance lies, and the loss is the hybrid one, L_simple +
+/// lambda L_vlb (Nichol & Dhariwal 2021, equation 16), in which L_vlb teaches the variance alone. The model
+/// stands between noised() and loss(), both of which are functions of (seed, batch) and nothing but
 /// operations of the device:
 ///   const auto [xt, target] = objective.noised(batch);
 ///   const Tensor prediction = model.forward(xt, batch.timesteps, batch.class_labels);
@@ -74,15 +80,23 @@ class Objective {
   };
   Objective(const SchedulerConfig& config, const Options& options);
 
-  /// Bad input for a model that cannot be trained for it.
+  /// Channels of the model's output: the image's, twice where the variance is learned.
+  int output_channels(int image_channels) const {
+    return learns_variance_ ? 2 * image_channels : image_channels;
+  }
+  /// Bad input for a model that cannot take the objective's images and times.
   void check_model(const UNetConfig& model) const;
+  /// Bad input for a model whose output loss() cannot compare, and for a variance that it cannot teach.
+  void check_output(const UNetConfig& model) const;
 
   /// A function of (seed, sample_id) alone.
   SampleNumbers numbers_of(int64_t sample_id) const;
   /// Draws the noise of the batch's samples and adds it to their images.
   NoisedImages noised(const MicroBatch& batch) const;
   /// The weighted mean square of prediction - target, image by image: [N], float32 (float64). With dy = 1/N
-  /// each, backward gives the gradient of the mean.
+  /// each, backward gives the gradient of the mean. With a learned variance T / 1000 times the sample's term
+  /// of L_vlb, in bits and as a mean over pixels, is added: t being uniform, that is lambda = 0.001 times the
+  /// sum over all t, as in the paper and its authors' program. The weight is of the square alone.
   Tensor loss(const Tensor& prediction, const Tensor& target, const MicroBatch& batch) const;
 
   // ---- With betas ----
@@ -94,6 +108,9 @@ class Objective {
 
  private:
   SampleNumbers numbers_with_betas(int64_t sample_id) const;
+  std::array<float, 4> bound_of(int t) const;
+  double alpha_bar_before(int t) const { return t > 0 ? schedule_.alpha_bar(t - 1) : 1; }
+  double beta_of(int t) const { return 1 - schedule_.alpha_bar(t) / alpha_bar_before(t); }
   SampleNumbers numbers_of_flow(double z) const;
   SampleNumbers numbers_of_edm(double z) const;
   bool drops_class_of(int64_t sample_id) const;
@@ -103,6 +120,7 @@ class Objective {
   Options options_;
   LevelDistribution levels_;
   NoiseSchedule schedule_;
+  bool learns_variance_;
 };
 
 }  // namespace imago

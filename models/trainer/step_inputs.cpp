@@ -20,6 +20,7 @@ StepInputs::StepInputs(const TrainConfig& c, size_t host_blocks)
     : time_type_(timestep_type(c.unet)),
       label_type_(class_label_type(c.unet)),
       labelled_(c.unet.takes_class_labels()),
+      learns_variance_(c.unet.out_channels > c.unet.in_channels),
       null_class_(c.unet.imago_null_class.value_or(-1)),
       host_blocks_(host_blocks),
       labels_(host_blocks * static_cast<size_t>(c.images_per_step())),
@@ -35,14 +36,19 @@ StepInputs::StepInputs(const TrainConfig& c, size_t host_blocks)
     packed_.add({n, 4}, DType::kFloat32);
     packed_.add({n}, DType::kFloat32);
     packed_.add(label_shape(c.unet, n), label_type_);
+    packed_.add({learns_variance_ ? n : 0, 4}, DType::kFloat32);
   }
   packed_.add({sizeof(AdamWStep)}, DType::kUInt8);
   packed_.allocate(c.device, host_blocks);
   for (int i = 0; i < c.gradient_accumulation_steps; ++i) {
     const auto tensor = [&](Field f) { return packed_.tensor(place(i, f)); };
-    micro_batches_[static_cast<size_t>(i)] = {
-        tensor(kImages),       tensor(kIds),     tensor(kTimesteps),
-        tensor(kCoefficients), tensor(kWeights), labelled_ ? tensor(kClassLabels) : Tensor()};
+    micro_batches_[static_cast<size_t>(i)] = {tensor(kImages),
+                                              tensor(kIds),
+                                              tensor(kTimesteps),
+                                              tensor(kCoefficients),
+                                              tensor(kWeights),
+                                              labelled_ ? tensor(kClassLabels) : Tensor(),
+                                              learns_variance_ ? tensor(kBound) : Tensor()};
   }
   update_ = packed_.tensor(update_place());
 }
@@ -77,12 +83,14 @@ void StepInputs::set_micro_batch(int i, const Batch& batch, const Objective& obj
   const size_t first = static_cast<size_t>(i) * n;
   const std::span coefficients = packed_.host<float>(place(i, kCoefficients), block_);
   const std::span weights = packed_.host<float>(place(i, kWeights), block_);
+  const std::span bound = packed_.host<float>(place(i, kBound), block_);
   for (size_t k = 0; k < n; ++k) {
     const SampleNumbers numbers = objective.numbers_of(batch.ids[k]);
     times_[first + k] = numbers.time;
     quarters_[first + k] = numbers.quarter;
     std::copy(numbers.coefficients.begin(), numbers.coefficients.end(), &coefficients[4 * k]);
     weights[k] = numbers.weight;
+    if (learns_variance_) std::copy(numbers.bound.begin(), numbers.bound.end(), &bound[4 * k]);
     shown_labels_[k] = numbers.class_dropped ? null_class_ : batch.labels[k];
   }
   store<float>(place(i, kTimesteps), time_type_, std::span(times_).subspan(first, n));

@@ -34,7 +34,7 @@ class StepInputs {
   const Tensor& update() const { return update_; }  // [sizeof(AdamWStep)] uint8
 
  private:
-  enum Field { kImages, kIds, kTimesteps, kCoefficients, kWeights, kClassLabels, kFields };
+  enum Field { kImages, kIds, kTimesteps, kCoefficients, kWeights, kClassLabels, kBound, kFields };
   /// In packed_: field f of micro-batch i. The update lies behind them.
   static PackedUpload::Index place(int i, Field f) { return static_cast<size_t>(i * kFields + f); }
   PackedUpload::Index update_place() const { return place(static_cast<int>(micro_batches_.size()), kImages); }
@@ -42,7 +42,7 @@ class StepInputs {
   void store(PackedUpload::Index place, DType type, std::span<const T> values);
 
   DType time_type_, label_type_;
-  bool labelled_;
+  bool labelled_, learns_variance_;
   int null_class_;                  // what a sample is shown whose class is dropped
   size_t host_blocks_, block_ = 0;  // the block of the next upload
   PackedUpload packed_;

@@ -15,9 +15,6 @@ constexpr int kStepsInFlight = 16;  // where reading a result means waiting for 
 void check_channels(const UNetConfig& unet) {
   if (unet.in_channels != 1 && unet.in_channels != 3)
     bad_input("in_channels is ", unet.in_channels, ": images have 1 channel (grey) or 3 (colour)");
-  if (unet.out_channels != unet.in_channels)
-    bad_input("out_channels is ", unet.out_channels, " and in_channels ", unet.in_channels,
-              ": a model that predicts noise gives out what it takes in");
 }
 
 /// That the model's tables have rows for the times and the classes that it will see.

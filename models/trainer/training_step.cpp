@@ -16,6 +16,7 @@ TrainingStep::TrainingStep(const TrainConfig& config, size_t host_blocks)
       inputs_(config, host_blocks),
       results_(zeros({config.images_per_step() + 1}, DType::kFloat32, config.device)) {
   objective_.check_model(config.unet);
+  objective_.check_output(config.unet);
   model_.set_gradient_checkpointing(config.gradient_checkpointing);
   const float share = 1 / static_cast<float>(config.images_per_step());
   dloss_ = from_vector(std::vector<float>(static_cast<size_t>(config.batch_size), share), {config.batch_size},

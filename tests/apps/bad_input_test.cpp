@@ -94,6 +94,8 @@ TEST_F(BadInputTest, Objectives) {
   refuses({"--level_std", "1"}, {"--level_std", "ddpm"});
   refuses({"--rescale_betas_zero_snr"}, {"--rescale_betas_zero_snr", "v_prediction"});
   refuses({"--objective", "edm", "--rescale_betas_zero_snr"}, {"--rescale_betas_zero_snr", "edm"});
+  refuses({"--variance_type", "learned"}, {"--variance_type", "learned_range"});
+  refuses({"--objective", "edm", "--variance_type", "learned_range"}, {"--variance_type", "edm"});
   for (const char* value : {"1", "-0.1", "some"})
     refuses({"--class_dropout", value}, {"--class_dropout: expected a number >= 0 and < 1"});
   refuses({"--class_dropout", "0.1"}, {"--class_dropout: the data has no classes"});
@@ -115,6 +117,15 @@ TEST_F(BadInputTest, Models) {
           {"in_channels", "4"});
   refuses({"--model_config_name_or_path", model_with("\"dropout\": 0.1", "\"num_class_embeds\": 3")},
           {"class labels"});
+  const auto channels = [&](const char* out) {
+    return model_with("\"out_channels\": 3", str("\"out_channels\": ", out));
+  };
+  refuses({"--model_config_name_or_path", channels("6")}, {"out_channels is 6", "learned_range"});
+  refuses({"--model_config_name_or_path", channels("5"), "--variance_type", "learned_range"},
+          {"out_channels is 5", "expected 6"});
+  refuses({"--model_config_name_or_path", IMAGO_SOURCE_DIR "/tests/models/golden/pipeline", "--variance_type",
+           "learned_range"},
+          {"--variance_type learned_range: the weights", "out_channels are 3, expected 6"});
 }
 
 TEST_F(BadInputTest, AnUnknownKeyOfTheModelIsSaid) {

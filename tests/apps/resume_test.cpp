@@ -119,6 +119,10 @@ TEST_F(ResumeTest, SurvivesKillsInFloat32WithAccumulationAndWorkers) {
       {"--gradient_accumulation_steps", "3", "--dataloader_num_workers", "2", "--gradient_checkpointing"}, 3);
 }
 
+TEST_F(ResumeTest, SurvivesKillsWithALearnedVariance) {
+  survives_kills({"--variance_type", "learned_range", "--mixed_precision", "bf16"}, 4);
+}
+
 TEST_F(ResumeTest, ASignalEndsTheStepAndWritesACheckpoint) {
   const std::string expected = uninterrupted({});
   for (const auto& [signal, code, at] : {std::tuple{SIGINT, 130, 2}, std::tuple{SIGTERM, 143, 6}}) {

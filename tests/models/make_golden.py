@@ -10,6 +10,7 @@ unet_NAME.safetensors   one small U-Net: its output and the gradient of sum(outp
                         are numbers(name), a hash that tests/models/golden.h repeats.
 schedules.safetensors   betas and alphas_cumprod of every beta schedule.
 defaults.json           the default of every key of the classes that have a configuration file.
+hybrid_loss.safetensors the loss of a model that learns its variance, by its definition, and its gradient.
 pipeline/               a folder as DDPMPipeline.save_pretrained writes it, and samples.safetensors: what
                         DDIM makes of it in five steps.
 """
@@ -154,6 +155,79 @@ def write_defaults():
     (GOLDEN / "defaults.json").write_text(json.dumps(defaults, indent=2, sort_keys=True) + "\n")
 
 
+# ---- The hybrid loss ----
+
+HYBRID = {  # the schedule, the times of the images, how far predictions are off, min-SNR's gamma
+    "epsilon": (dict(num_train_timesteps=50, beta_end=0.3), [0, 1, 25, 49], 0.3, None),
+    "sample": (dict(num_train_timesteps=20, beta_schedule="squaredcos_cap_v2"), [0, 1, 10, 19], 0.03, None),
+    "v_prediction": (dict(num_train_timesteps=50, beta_end=0.3, rescale_betas_zero_snr=True), [0, 1, 25, 49], 0.3,
+                     None),
+    "epsilon_min_snr": (dict(num_train_timesteps=50, beta_end=0.3), [0, 1, 25, 49], 0.3, 5.0),
+}
+
+
+def hybrid_loss(scheduler, prediction_type, gamma, x0, noise, prediction, t):
+    """L_simple + T / 1000 * (the term of L_vlb at t, in bits), as means over the image [H,W,C], in float64."""
+    ab = scheduler.alphas_cumprod.double()
+    beta = 1 - ab / torch.cat([torch.ones(1), ab[:-1]])  # as DDPMScheduler.step takes it
+    m, o = prediction.chunk(2, dim=-1)  # [H,W,C] each
+    a, b = ab[t].sqrt(), (1 - ab[t]).sqrt()
+    target = {"epsilon": noise, "sample": x0, "v_prediction": a * noise - b * x0}[prediction_type]
+    weight = 1.0
+    if gamma is not None:  # epsilon
+        snr = ab[t] / (1 - ab[t])
+        weight = snr.clamp(max=gamma) / snr
+    simple = weight * (m - target).square().mean()
+
+    x = a * x0 + b * noise
+    stopped = m.detach()
+    x0_hat = {"epsilon": (x - b * stopped) / a if a > 0 else None, "sample": stopped,
+              "v_prediction": a * x - b * stopped}[prediction_type]
+    before = ab[t - 1] if t > 0 else torch.tensor(1.0, dtype=torch.float64)
+    of_x0, of_x = before.sqrt() * beta[t] / (1 - ab[t]), (1 - beta[t]).sqrt() * (1 - before) / (1 - ab[t])
+    variance = (1 - before) / (1 - ab[t]) * beta[t]  # of the posterior
+    smallest = variance if t > 0 else (1 - ab[0]) / (1 - ab[1]) * beta[1]
+    f = (o + 1) / 2
+    model = torch.exp(f * beta[t].log() + (1 - f) * smallest.log())
+    mean = of_x0 * x0_hat + of_x * x
+    if t == 0:
+        below = torch.special.ndtr((x0 + 1 / 255 - mean) / model.sqrt())
+        above = torch.special.ndtr((mean - x0 + 1 / 255) / model.sqrt())
+        p = torch.where(x0 < -0.999, below, torch.where(x0 > 0.999, above, below + above - 1))
+        bound = -p.clamp(min=1e-12).log()
+    else:
+        normal = torch.distributions.Normal
+        bound = torch.distributions.kl_divergence(normal(of_x0 * x0 + of_x * x, variance.sqrt()),
+                                                  normal(mean, model.sqrt()))
+    return simple + len(beta) / 1000 * bound.mean() / math.log(2)
+
+
+def write_hybrid_loss():
+    shape = (6, 5, 3)
+    tensors = {}
+    for name, (config, times, off, gamma) in HYBRID.items():
+        prediction_type = name.removesuffix("_min_snr")
+        scheduler = DDPMScheduler(variance_type="learned_range", prediction_type=prediction_type, **config)
+        losses, gradients = [], []
+        for t in times:
+            as_pixels = lambda u: torch.from_numpy(np.floor(127.5 * (u + 1)).reshape(shape)) / 127.5 - 1
+            x0 = as_pixels(uniform(f"x0 {t}", 90))
+            x0[0, 0, 0], x0[0, 0, 1] = -1, 1
+            noise = torch.from_numpy(uniform(f"noise {t}", 90).reshape(shape)) * 1.7
+            a, b = scheduler.alphas_cumprod[t].double().sqrt(), (1 - scheduler.alphas_cumprod[t].double()).sqrt()
+            target = {"epsilon": noise, "sample": x0, "v_prediction": a * noise - b * x0}[prediction_type]
+            error = torch.from_numpy(uniform(f"error {t}", 90).reshape(shape)) * off
+            o = torch.from_numpy(uniform(f"o {t}", 90).reshape(shape)) * 2
+            prediction = torch.cat([target + error, o], dim=-1).requires_grad_(True)
+            loss = hybrid_loss(scheduler, prediction_type, gamma, x0, noise, prediction, t)
+            loss.backward()
+            losses.append(loss.detach())
+            gradients.append(prediction.grad)
+        tensors[name + ":loss"] = torch.stack(losses)
+        tensors[name + ":gradient"] = torch.stack(gradients).contiguous()
+    save(tensors, "hybrid_loss", HYBRID)
+
+
 # ---- A whole folder ----
 
 def write_pipeline():
@@ -180,4 +254,5 @@ if __name__ == "__main__":
         write_unet(case_name, case_config)
     write_schedulers()
     write_defaults()
+    write_hybrid_loss()
     write_pipeline()

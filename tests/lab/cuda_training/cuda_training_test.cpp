@@ -140,6 +140,25 @@ TEST(CudaTraining, EqualsTheCpu) {
   EXPECT_LE(distance(cuda.gradients, cpu.gradients), 1e-5);
 }
 
+TEST(CudaTraining, LearnsAVarianceAsTheCpuDoes) {
+  const auto config = [](Device device, DType compute) {
+    TrainConfig c = full_config(4, device, compute);
+    c.scheduler.variance_type = "learned_range";
+    c.scheduler.noise.num_train_timesteps = 4;  // some images are at t = 0
+    c.unet.out_channels = 6;
+    c.optimizer.epsilon = 1e-3;  // as above
+    return c;
+  };
+  for (const DType compute : {DType::kFloat32, DType::kBFloat16}) {
+    const bool exact = compute == DType::kFloat32;
+    const Outcome cpu = train(config(Device::kCpu, compute)), cuda = train(config(kEmulated, compute));
+    for (size_t i = 0; i < 4; ++i)
+      EXPECT_NEAR(cuda.metrics[i].loss, cpu.metrics[i].loss, (exact ? 1e-5 : 0.005) * cpu.metrics[i].loss)
+          << i;
+    EXPECT_LE(distance(cuda.gradients, cpu.gradients), exact ? 1e-5 : 0.03);
+  }
+}
+
 TEST(CudaTraining, GradientsEqualTheCpus) {
   // Sums of a few hundred products in another order: a few 2^-24 in each of some twenty layers.
   EXPECT_LE(

@@ -55,6 +55,7 @@ MicroBatch batch_of(const Objective& objective, const Tensor& images, const std:
           from_vector(times, {n}, device),
           from_vector(coefficients, {n, 4}, device),
           from_vector(weights, {n}, device),
+          {},
           {}};
 }
 
