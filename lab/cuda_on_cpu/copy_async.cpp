@@ -1,5 +1,10 @@
 // cp.async: 4, 8 or 16 bytes from global to shared memory. The destination is garbage from the moment the
-// copy is issued; the data lands when the issuing thread waits for its group, not before.
+// copy is issued; the data lands when the issuing thread waits for its group. In shuffled runs some copies
+// land at an earlier wait, and those of one wait in any order: nothing orders the writes of two copies but a
+// wait.
+#include <algorithm>
+#include <iterator>
+
 #include "lab/cuda_on_cpu/memory.h"
 #include "lab/cuda_on_cpu/quiet.h"
 #include "lab/cuda_on_cpu/worker.h"
@@ -20,12 +25,18 @@ void land(const AsyncCopy& c) {
   quiet_copy(c.dst, data, static_cast<size_t>(c.bytes));
 }
 
-// Copies land in the order of issue, each once, whoever waits for them.
+// Each copy lands once, whoever waits for it.
 template <class Condition>
-void land_while(Fiber& f, Condition condition) {
-  auto c = f.copies.begin();
-  for (; c != f.copies.end() && condition(*c); ++c) land(*c);
-  f.copies.erase(f.copies.begin(), c);
+void land_those(Fiber& f, Condition must) {
+  const Quiet quiet;
+  const auto rest = std::stable_partition(f.copies.begin(), f.copies.end(),
+                                          [&](const AsyncCopy& c) { return must(c) || worker->chance(16); });
+  for (auto left = rest - f.copies.begin(); left > 0; --left) {
+    const auto next = worker->chance(2) ? worker->random() % static_cast<uint32_t>(left) : 0;
+    const auto c = f.copies.begin() + static_cast<std::ptrdiff_t>(next);
+    land(*c);
+    f.copies.erase(c);
+  }
 }
 
 }  // namespace
@@ -57,7 +68,7 @@ void copy_async_commit() {
 
 void copy_async_wait(int pending) {
   Fiber& f = worker->current();
-  land_while(f, [&](const AsyncCopy& c) { return c.group < f.copy_group - pending; });
+  land_those(f, [&](const AsyncCopy& c) { return c.group < f.copy_group - pending; });
 }
 
 void copy_async_arrive(uint64_t* barrier, SourceLine where) {
@@ -66,7 +77,7 @@ void copy_async_arrive(uint64_t* barrier, SourceLine where) {
   Fiber* f = &worker->current();
   worker->mbarriers.release_phase(*b);
   worker->start_async([b, f, where, prior = f->copies_issued] {
-    land_while(*f, [&](const AsyncCopy& c) { return c.number < prior; });
+    land_those(*f, [&](const AsyncCopy& c) { return c.number < prior; });
     worker->mbarriers.arrive(*b, 1, where);
   });
 }

@@ -50,6 +50,7 @@ struct Fiber {
   Context context;
   uint3 thread{};
   int index = 0, lane = 0, warp = 0;
+  bool held_back = false;  // in this block's schedule it runs when nobody else can
   bool done = false;
   const char* waits_for = nullptr;  // name of the operation that it waits in
   SourceLine where;

@@ -1,5 +1,6 @@
 // wgmma: the asynchronous matrix product of a warpgroup, done warp by warp. Operands are read when the
 // product is waited for, accumulators are NaN until then, and an operand that changed in between is reported.
+// In shuffled runs a wait sometimes finds later groups complete as well.
 #include <algorithm>
 #include <list>
 
@@ -273,7 +274,9 @@ void wgmma_wait(int pending, SourceLine where) {
   const int target = state().group - pending;
   while (!committed_by_all(target)) worker->wait(worker->committed, "wgmma.wait_group", where);
   auto finish = [](Meeting& m) {
-    const int until = *static_cast<const int*>(m.in[0]), first = worker->current().warp / 4 * 4;
+    int until = *static_cast<const int*>(m.in[0]);
+    const int first = worker->current().warp / 4 * 4;
+    while (worker->completes_early() && committed_by_all(until + 1)) ++until;
     for (int w = first; w < first + 4; ++w) state_of(w).multiply_until(until, state().scratch);
     state().write_registers_until(until);
   };

@@ -1,6 +1,7 @@
 // The scheduler of one block, and the barriers and warp meetings that its threads wait in.
 #include "lab/cuda_on_cpu/worker.h"
 
+#include <algorithm>
 #include <bit>
 #include <chrono>
 #include <cstdio>
@@ -21,8 +22,9 @@ namespace emu {
 constinit thread_local Worker* worker = nullptr;
 
 Worker::Worker() {
-  ready_.reserve(
-      8192);  // never grows: the old storage would be freed by another fiber than the one that made it
+  // Never grow: the old storage would be freed by another fiber than the one that made it.
+  ready_.reserve(8192);
+  held_.reserve(2048);
   if (__tsan_get_current_fiber) host_.tsan = __tsan_get_current_fiber();
 }
 
@@ -54,10 +56,12 @@ void Worker::run_block(const Launch& launch, uint3 index, uint64_t seed, bool sh
   reset(launch, index);
   random_state_ = seed, shuffled_ = shuffled;
   ready_.clear(), ready_head_ = 0, idle_polls_ = 0;
+  held_.clear();
   while (static_cast<int>(fibers_.size()) < threads_) {
     fibers_.push_back(std::make_unique<Fiber>());
     fibers_.back()->index = static_cast<int>(fibers_.size()) - 1;
   }
+  choose_schedule();
   const unsigned bx = launch.block.x, by = launch.block.y;
   for (int i = 0; i < threads_; ++i) {
     Fiber& f = *fibers_[i];
@@ -69,6 +73,7 @@ void Worker::run_block(const Launch& launch, uint3 index, uint64_t seed, bool sh
     prepare_fiber(f, fiber_main);
     make_ready(&f);
   }
+  if (ready_.empty()) release_held();
   release(&start_tag_);
   current_ = ready_[ready_head_++];
   threadIdx = current_->thread;
@@ -100,22 +105,48 @@ void Worker::exit_thread() {
   std::abort();  // a finished fiber is never entered again
 }
 
+// What a shuffled block is to suffer from for some time: copies that land at once, now and then, or only when
+// nobody can run any more; seldom, products that are complete before anybody asks; and, more often than not,
+// some threads that are left behind whenever others can run, here and there or in one warp.
+void Worker::choose_schedule() {
+  release_held();
+  static constexpr uint32_t kOdds[4] = {0, 0, 8, 256};
+  landing_odds_ = shuffled_ ? kOdds[random() % 4] : 0;
+  completes_early_ = chance(8);
+  const bool everywhere = chance(4), in_a_warp = !everywhere && chance(2);
+  const int warp = in_a_warp ? static_cast<int>(random() % warps_.size()) : -1;
+  for (int i = 0; i < threads_; ++i)
+    fibers_[i]->held_back = everywhere ? random() % 16 == 0 : i / 32 == warp && random() % 2 == 0;
+  switches_left_ = threads_ << random() % (in_a_warp ? 8 : 4);  // a warp may fall behind by a lap of a ring
+}
+
+void Worker::release_held() {
+  const Quiet quiet;
+  for (Fiber* f : held_) {
+    ready_.push_back(f);
+    std::swap(ready_.back(), ready_[ready_head_ + random() % (ready_.size() - ready_head_)]);
+  }
+  held_.clear();
+}
+
 void Worker::make_ready(Fiber* f) {
   const Quiet quiet;
+  if (f->held_back) return held_.push_back(f);
   ready_.push_back(f);
   if (shuffled_) std::swap(ready_.back(), ready_[ready_head_ + random() % (ready_.size() - ready_head_)]);
 }
 
 void Worker::start_async(std::function<void()> work) {
   const Quiet quiet;
-  async_.push_back(std::move(work));
+  async_.push_back({std::move(work), shuffled_ ? random() : 0});
 }
 
 void Worker::land_one() {
   const Quiet quiet;
-  const size_t i = shuffled_ ? random() % async_.size() : 0;
-  std::function<void()> work = std::move(async_[i]);
-  async_.erase(async_.begin() + static_cast<std::ptrdiff_t>(i));
+  const auto next = std::min_element(async_.begin(), async_.end(),
+                                     [](const AsyncWork& a, const AsyncWork& b) { return a.rank < b.rank; });
+  const std::function<void()> work = std::move(next->work);
+  async_.erase(next);
   idle_polls_ = 0;
   work();
 }
@@ -124,11 +155,14 @@ void Worker::land_all_async() {
   while (!async_.empty()) land_one();
 }
 
-// Hands the CPU to the next fiber that can run. Asynchronous work lands when nobody can run, in
-// shuffled runs also earlier.
+// Hands the CPU to the next fiber that can run. Asynchronous work lands when nobody can run, in shuffled runs
+// also earlier; then it is the turn of those that were held back.
 void Worker::run_next() {
   Fiber* from = current_;
-  while (!async_.empty() && (ready_head_ == ready_.size() || (shuffled_ && random() % 8 == 0))) land_one();
+  if (shuffled_ && --switches_left_ < 0) choose_schedule();
+  const bool lands_early = landing_odds_ && random() % landing_odds_ == 0;
+  while (!async_.empty() && (ready_head_ == ready_.size() || lands_early)) land_one();
+  if (ready_head_ == ready_.size()) chance(8) ? choose_schedule() : release_held();
   if (ready_head_ == ready_.size()) {
     if (live_ == 0) return switch_context(from->context, host_, true);
     report_and_abort(
@@ -171,7 +205,7 @@ void Worker::yield() {
 
 void Worker::poll(const char* op, SourceLine where) {
   current_->waits_for = op, current_->where = where;
-  if (++idle_polls_ % (live_ + 1) == live_ && !async_.empty()) land_one();
+  if (++idle_polls_ % (live_ + 1) == live_) async_.empty() ? release_held() : land_one();
   if (idle_polls_ > 1000 * live_)
     report_and_abort("deadlock: all threads that can run poll, in vain (a lost arrival, a wrong phase?)");
   yield();
@@ -179,7 +213,7 @@ void Worker::poll(const char* op, SourceLine where) {
 }
 
 void Worker::jitter() {
-  if (shuffled_ && random() % 4 == 0) yield();
+  if (chance(4)) yield();
 }
 
 // ---- block barriers ----

@@ -54,6 +54,12 @@ struct Meeting {
   char tag[2];
 };
 
+/// Work of the hardware's own, at any time from now on: that with the lowest rank first.
+struct AsyncWork {
+  std::function<void()> work;
+  uint32_t rank;
+};
+
 struct WgmmaState;  // wgmma.cpp
 
 struct Warp {
@@ -88,6 +94,10 @@ class Worker {
   void meet(const char* op, unsigned mask, bool aligned, bool orders_memory, const void* in, void* out,
             void (*combine)(Meeting&), SourceLine where);
   uint32_t random();
+  /// Once in `n` times in shuffled runs, else never.
+  bool chance(uint32_t n) { return shuffled_ && random() % n == 0; }
+  /// Whether the next group of products, for which nobody waits yet, is complete as well.
+  bool completes_early() { return completes_early_ && chance(2); }
   /// Appends "threads 0-31 wait at ..." lines for the report.
   void print_threads() const;
 
@@ -97,7 +107,9 @@ class Worker {
 
  private:
   static void fiber_main();
+  void choose_schedule();
   void make_ready(Fiber* f);
+  void release_held();
   void run_next();
   void land_one();
   void land_all_async();
@@ -110,14 +122,17 @@ class Worker {
   std::vector<std::unique_ptr<Fiber>> fibers_;
   std::vector<Fiber*> ready_;  // a queue: first element at ready_head_
   size_t ready_head_ = 0;
-  std::vector<std::function<void()>> async_;
+  std::vector<Fiber*> held_;  // could run, and do so when nobody else can
+  std::vector<AsyncWork> async_;
   std::vector<Warp> warps_;
   Barrier barriers_[16];
   const Launch* launch_ = nullptr;
   int threads_ = 0, live_ = 0;
   int idle_polls_ = 0;  // since anything else happened
   uint64_t random_state_ = 1;
-  bool shuffled_ = false;
+  bool shuffled_ = false, completes_early_ = false;
+  uint32_t landing_odds_ = 0;  // at a switch, that what is on its way lands: one in so many; 0: never
+  int switches_left_ = 0;      // until the schedule changes its habits
   char start_tag_, end_tag_;
 };
 

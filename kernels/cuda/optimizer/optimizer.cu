@@ -19,11 +19,10 @@ namespace {
 
 constexpr int kThreads = kFlatThreads, kPieces = kNormPieces;
 
-/// The sum of `mine` over the block, in every thread.
+/// The sum of `mine` over the block, in every thread. Between two sums the block needs a barrier.
 __device__ __forceinline__ double block_sum(double mine) {
   IMAGO_SHARED(double, partial, [kThreads]);
   const int thread = static_cast<int>(threadIdx.x);
-  __syncthreads();  // a sum before this one has been read
   partial[thread] = mine;
   __syncthreads();
   for (int half = kThreads / 2; half > 0; half /= 2) {
@@ -59,7 +58,7 @@ __global__ void __launch_bounds__(kThreads)
   }
   sum = block_sum(sum);
   if (threadIdx.x == 0) sums[blockIdx.x] = sum;
-  if (!last_block()) return;
+  if (!last_block()) return;  // a barrier: the sum before has been read
 
   sum = 0.0;
   for (unsigned i = threadIdx.x; i < gridDim.x; i += kThreads) sum += sums[i];

@@ -131,6 +131,77 @@ __global__ void copy_ring(const float* x, float* y,
   }
 }
 
+__global__ void copies_in_order(const float* x, float* y,
+                                bool bug) {  // two to the same place, the second to stay
+  IMAGO_SHARED(float4, tile, [32]);
+  const unsigned t = threadIdx.x;
+  if (t < 32) {
+    ptx::cp_async(&tile[t], x);
+    ptx::cp_async_commit();
+    if (!bug) ptx::cp_async_wait<0>();
+    ptx::cp_async(&tile[t], x + 4 * t);
+    ptx::cp_async_commit();
+    ptx::cp_async_wait<0>();
+  }
+  __syncthreads();
+  y[t ^ 31] = reinterpret_cast<const float*>(tile)[t];
+}
+
+// ---- bulk copies ----
+/// Eight times two copies, and a wait for the later one alone.
+__global__ void other_barrier(const float* x, float* y, bool bug) {
+#if IMAGO_HAS_TMA
+  IMAGO_SHARED(float, tile, [2][64]);
+  IMAGO_SHARED(uint64_t, full, [2]);
+  const unsigned t = threadIdx.x;
+  if (t == 0) {
+    for (int i = 0; i < 2; ++i) ptx::mbarrier_init(&full[i], 1);
+    ptx::fence_mbarrier_init();
+  }
+  float sum = 0;
+  for (unsigned round = 0; round < 8; ++round) {
+    __syncthreads();
+    if (t == 0)
+      for (int i = 0; i < 2; ++i) {
+        ptx::mbarrier_arrive_expect_tx(&full[i], 256);
+        ptx::bulk_load(tile[i], x + 64 * i, 256, &full[i]);
+      }
+    if (!bug) ptx::mbarrier_wait(&full[0], round & 1);
+    ptx::mbarrier_wait(&full[1], round & 1);
+    sum += tile[t / 64][t % 64];
+  }
+  y[t ^ 31] = sum / 8;
+#endif
+}
+
+/// Warp 0 loads 8 chunks into a ring of 2; warp 1 reads them, and one of its lanes gives the slots back.
+__global__ void slot_of_a_warp(const float* x, float* y, bool bug) {
+#if IMAGO_HAS_TMA
+  IMAGO_SHARED(float, ring, [2][32]);
+  IMAGO_SHARED(uint64_t, full, [2]);
+  IMAGO_SHARED(uint64_t, empty, [2]);
+  const unsigned t = threadIdx.x, lane = t % 32;
+  if (t == 0) {
+    for (int i = 0; i < 2; ++i) ptx::mbarrier_init(&full[i], 1), ptx::mbarrier_init(&empty[i], 1);
+    ptx::fence_mbarrier_init();
+  }
+  __syncthreads();
+  if (t == 0)
+    for (int c = 0; c < 8; ++c) {
+      ptx::mbarrier_wait(&empty[c % 2], (c / 2 + 1) & 1);
+      ptx::mbarrier_arrive_expect_tx(&full[c % 2], 128);
+      ptx::bulk_load(ring[c % 2], x + 32 * (c % 4), 128, &full[c % 2]);
+    }
+  if (t / 32 != 1) return;
+  for (unsigned c = 0; c < 8; ++c) {
+    ptx::mbarrier_wait(&full[c % 2], c / 2 & 1);
+    y[32 * (c % 4) + (lane ^ 31)] = ring[c % 2][lane];
+    if (!bug) __syncwarp();
+    if (lane == 0) ptx::mbarrier_arrive(&empty[c % 2]);
+  }
+#endif
+}
+
 // ---- TMA, mbarrier and wgmma in a ring ----
 // C [64, 64] = A B^T over K = 512: one producing warp, one consuming warpgroup.
 enum RingBug {
@@ -333,6 +404,9 @@ bool run(const std::string& name, bool bug) {
   if (name == "misaligned_vector") return run_reversal(misaligned_vector, bug, true);
   if (name == "race_between_blocks") return run_reversal(race_between_blocks, bug, true, 8);
   if (name == "wait_off_by_one") return run_reversal(copy_ring, bug, true);
+  if (name == "copies_in_order") return run_reversal(copies_in_order, bug, true);
+  if (name == "other_barrier") return run_reversal(other_barrier, bug, true);
+  if (name == "slot_of_a_warp") return run_reversal(slot_of_a_warp, bug, true);
   if (name == "early_release") return ring(kEarlyRelease);
   if (name == "wrong_parity") return ring(kWrongParity);
   if (name == "missing_wgmma_fence") return ring(kNoWgmmaFence);
