@@ -33,6 +33,26 @@ struct Forward {
   bool silu;
 };
 
+/// What a thread adds of each pixel: its channels' x or, kSquared, (x - center)^2.
+template <int kWidth, bool kSquared, class T>
+struct Moments {
+  Column<const T> x;
+  float center[kWidth];
+
+  __device__ __forceinline__ Values<kWidth> load(int p) const {
+    Values<kWidth> read;
+    load_width<kWidth>(x.at(p), read.v);
+    return read;
+  }
+  __device__ __forceinline__ void add(const Values<kWidth>& read, float (&sum)[1][kWidth]) const {
+#pragma unroll
+    for (int e = 0; e < kWidth; ++e) {
+      const float distance = read.v[e] - center[e];
+      sum[0][e] += kSquared ? distance * distance : read.v[e];
+    }
+  }
+};
+
 /// Mean and M2 = sum (x - mean)^2 of the slab's groups over the chunk, to shared memory.
 template <int kWidth, class T>
 __device__ __forceinline__ void chunk_moments(const Forward<T>& f, const Place& at, float* tree, float* total,
@@ -50,26 +70,17 @@ __device__ __forceinline__ void chunk_moments(const Forward<T>& f, const Place& 
     __syncthreads();
   };
 
-  sum_over_pixels<kWidth, 1>(s, at, tree, {total}, [&](int c) {
-    return [x = f.x.column(image, c)](int p, float(&sum)[1][kWidth]) {
-      float v[kWidth];
-      load_width<kWidth>(x.at(p), v);
-#pragma unroll
-      for (int e = 0; e < kWidth; ++e) sum[0][e] += v[e];
-    };
+  constexpr int kInFlight = 4;  // 64 bytes a thread on their way
+  sum_over_pixels<kWidth, 1, kInFlight>(s, at, tree, {total}, [&](int c) {
+    return Moments<kWidth, false, T>{f.x.column(image, c), {}};
   });
   sum_groups(mean,
              1.0f / (static_cast<float>(at.end_pixel - at.first_pixel) * static_cast<float>(s.per_group)));
 
-  sum_over_pixels<kWidth, 1>(s, at, tree, {total}, [&](int c) {
-    float center[kWidth];
-    for (int e = 0; e < kWidth; ++e) center[e] = mean[(c + e - at.first_channel) / s.per_group];
-    return [x = f.x.column(image, c), center](int p, float(&sum)[1][kWidth]) {
-      float v[kWidth];
-      load_width<kWidth>(x.at(p), v);
-#pragma unroll
-      for (int e = 0; e < kWidth; ++e) sum[0][e] += (v[e] - center[e]) * (v[e] - center[e]);
-    };
+  sum_over_pixels<kWidth, 1, kInFlight>(s, at, tree, {total}, [&](int c) {
+    Moments<kWidth, true, T> terms{f.x.column(image, c), {}};
+    for (int e = 0; e < kWidth; ++e) terms.center[e] = mean[(c + e - at.first_channel) / s.per_group];
+    return terms;
   });
   sum_groups(m2, 1.0f);
 }

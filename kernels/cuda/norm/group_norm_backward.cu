@@ -38,12 +38,14 @@ struct Backward {
 template <int kWidth, class T>
 struct Channels {
   Column<const T> x, dy;
+  bool silu;
   float mean[kWidth], rstd[kWidth];
   float gain[kWidth], offset[kWidth];  // h = xhat gain + offset: gamma (1 + scale), beta (1 + scale) + shift
 
   __device__ __forceinline__ Channels(const Backward<T>& b, int image, int c)
       : x(b.x.column(static_cast<int64_t>(image) * b.s.pixels, c)),
-        dy{b.dy + static_cast<int64_t>(image) * b.s.pixels * b.s.channels + c, b.s.channels} {
+        dy{b.dy + static_cast<int64_t>(image) * b.s.pixels * b.s.channels + c, b.s.channels},
+        silu(b.silu) {
     const int64_t groups = b.s.channels / b.s.per_group;
     for (int e = 0; e < kWidth; ++e) {
       const float* moments = b.statistics + (image * groups + (c + e) / b.s.per_group) * 2;
@@ -60,16 +62,35 @@ struct Channels {
     }
   }
 
-  __device__ __forceinline__ void read(int p, bool silu, float (&dh)[kWidth], float (&xhat)[kWidth]) const {
-    load_width<kWidth>(x.at(p), xhat);
-    load_width<kWidth>(dy.at(p), dh);
+  struct Read {
+    float x[kWidth], dy[kWidth];
+  };
+  __device__ __forceinline__ Read load(int p) const {
+    Read read;
+    load_width<kWidth>(x.at(p), read.x);
+    load_width<kWidth>(dy.at(p), read.dy);
+    return read;
+  }
+  __device__ __forceinline__ void derive(const Read& read, float (&dh)[kWidth], float (&xhat)[kWidth]) const {
 #pragma unroll
     for (int e = 0; e < kWidth; ++e) {
-      xhat[e] = (xhat[e] - mean[e]) * rstd[e];
-      if (silu) {
-        const float h = xhat[e] * gain[e] + offset[e], s = sigmoid(h);
-        dh[e] *= s * (1.0f + h * (1.0f - s));
-      }
+      xhat[e] = (read.x[e] - mean[e]) * rstd[e];
+      dh[e] = read.dy[e];
+    }
+    if (!silu) return;  // once a pixel, not once an element
+#pragma unroll
+    for (int e = 0; e < kWidth; ++e) {
+      const float h = xhat[e] * gain[e] + offset[e], s = sigmoid(h);
+      dh[e] *= s * (1.0f + h * (1.0f - s));
+    }
+  }
+  __device__ __forceinline__ void add(const Read& read, float (&sum)[2][kWidth]) const {
+    float dh[kWidth], xhat[kWidth];
+    derive(read, dh, xhat);
+#pragma unroll
+    for (int e = 0; e < kWidth; ++e) {
+      sum[0][e] += dh[e];
+      sum[1][e] += dh[e] * xhat[e];
     }
   }
 };
@@ -78,17 +99,9 @@ struct Channels {
 template <int kWidth, class T>
 __device__ __forceinline__ void chunk_sums(const Backward<T>& b, const Place& at, float* tree, float* sum_a,
                                            float* sum_b) {
-  sum_over_pixels<kWidth, 2>(b.s, at, tree, {sum_a, sum_b}, [&](int c) {
-    return [&b, known = Channels<kWidth, T>(b, at.image, c)](int p, float(&sum)[2][kWidth]) {
-      float dh[kWidth], xhat[kWidth];
-      known.read(p, b.silu, dh, xhat);
-#pragma unroll
-      for (int e = 0; e < kWidth; ++e) {
-        sum[0][e] += dh[e];
-        sum[1][e] += dh[e] * xhat[e];
-      }
-    };
-  });
+  constexpr int kInFlight = 1;  // x and dy; the branch of SiLU stands in front of a second pixel's
+  sum_over_pixels<kWidth, 2, kInFlight>(b.s, at, tree, {sum_a, sum_b},
+                                        [&](int c) { return Channels<kWidth, T>(b, at.image, c); });
 }
 
 /// dx of the slab's chunk, with A and B of its channels over the whole image in shared memory.
@@ -117,15 +130,19 @@ __device__ __forceinline__ void data_gradient(const Backward<T>& b, const Place&
     const Column<T> dx = b.dx.column(first, c);
     const bool adds = b.so_far.has(c);
     const Column<const T> so_far = adds ? b.so_far.column(first, c) : Column<const T>{};
+    float s_mean[kWidth], q_mean[kWidth];  // of each channel's group: no division in the loop
+    for (int e = 0; e < kWidth; ++e) {
+      const int g = (c + e - at.first_channel) / s.per_group;
+      s_mean[e] = mean_s[g];
+      q_mean[e] = mean_q[g];
+    }
     for (int p = at.first_pixel + at.row; p < at.end_pixel; p += s.rows) {
       float dh[kWidth], xhat[kWidth], sum[kWidth] = {};
-      known.read(p, b.silu, dh, xhat);
+      known.derive(known.load(p), dh, xhat);
       if (adds) load_width<kWidth>(so_far.at(p), sum);
 #pragma unroll
-      for (int e = 0; e < kWidth; ++e) {
-        const int g = (c + e - at.first_channel) / s.per_group;
-        sum[e] += known.rstd[e] * (known.gain[e] * dh[e] - mean_s[g] - xhat[e] * mean_q[g]);
-      }
+      for (int e = 0; e < kWidth; ++e)
+        sum[e] += known.rstd[e] * (known.gain[e] * dh[e] - s_mean[e] - xhat[e] * q_mean[e]);
       store_width<kWidth>(dx.at(p), sum);
     }
   }

@@ -68,6 +68,12 @@ __device__ __forceinline__ void store_width(T* p, const float (&v)[kWidth]) {
     *p = from_float<T>(v[0]);
 }
 
+/// kWidth channels of one pixel.
+template <int kWidth>
+struct Values {
+  float v[kWidth];
+};
+
 /// The same channels of one pixel after the other: those of pixel p begin at data + p * stride.
 template <class T>
 struct Column {
@@ -103,19 +109,28 @@ struct Sides {
 };
 
 /// For every channel c of the slab and each of kSums sums: totals[k][c] = sum over the chunk's pixels of its
-/// terms. `tree` [kWidth * 256] and the totals [slab] are shared memory. `make_term(c)` gives the function of
-/// a pixel that adds the terms of channels c .. c + kWidth to its second argument.
-template <int kWidth, int kSums, class MakeTerm>
+/// terms. `tree` [kWidth * 256] and the totals [slab] are shared memory. `make_terms(c)` gives what knows
+/// channels c .. c + kWidth: its load(p) reads a pixel, its add(read, sum) adds that pixel's terms. kInFlight
+/// pixels are read before the first of them is added, in the same order.
+template <int kWidth, int kSums, int kInFlight, class MakeTerms>
 __device__ __forceinline__ void sum_over_pixels(const Slabs& s, const Place& at, float* tree,
-                                                float* const (&totals)[kSums], MakeTerm&& make_term) {
+                                                float* const (&totals)[kSums], MakeTerms&& make_terms) {
   const int thread = static_cast<int>(threadIdx.x);
   for (int first = at.first_channel; first < at.end_channel;
        first += s.columns * kWidth) {  // once, but for huge groups
     const int c = first + at.column * kWidth;
     float sum[kSums][kWidth] = {};
     if (c < at.end_channel) {
-      const auto add_terms = make_term(c);
-      for (int p = at.first_pixel + at.row; p < at.end_pixel; p += s.rows) add_terms(p, sum);
+      const auto terms = make_terms(c);
+      int p = at.first_pixel + at.row;
+      for (; p + (kInFlight - 1) * s.rows < at.end_pixel; p += kInFlight * s.rows) {
+        decltype(terms.load(p)) read[kInFlight];
+#pragma unroll
+        for (int i = 0; i < kInFlight; ++i) read[i] = terms.load(p + i * s.rows);
+#pragma unroll
+        for (int i = 0; i < kInFlight; ++i) terms.add(read[i], sum);
+      }
+      for (; p < at.end_pixel; p += s.rows) terms.add(terms.load(p), sum);
     }
 #pragma unroll
     for (int k = 0; k < kSums; ++k) {
