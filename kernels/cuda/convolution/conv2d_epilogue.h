@@ -79,7 +79,7 @@ struct DgradOut {
       const bool second = c >= channels_a;
       const int64_t to = at(pixel, c, second);
       add8(v, second ? so_far_b : so_far_a, to);
-      store8((second ? b : a) + to, v);
+      store8_global((second ? b : a) + to, v);
     } else {
 #pragma unroll
       for (int e = 0; e < 8; ++e) {

@@ -69,6 +69,17 @@ __device__ __forceinline__ void store8(__nv_bfloat16* p, const float (&v)[8]) {
       make_uint4(pack2(v[0], v[1]), pack2(v[2], v[3]), pack2(v[4], v[5]), pack2(v[6], v[7]));
 }
 
+/// The same to global memory in 16-byte instructions, whatever nvcc knows of p: a plain store to a pointer
+/// that was selected from two it takes apart into stores of four bytes.
+__device__ __forceinline__ void store8_global(float* p, const float (&v)[8]) {
+  __stwb(reinterpret_cast<float4*>(p), make_float4(v[0], v[1], v[2], v[3]));
+  __stwb(reinterpret_cast<float4*>(p) + 1, make_float4(v[4], v[5], v[6], v[7]));
+}
+__device__ __forceinline__ void store8_global(__nv_bfloat16* p, const float (&v)[8]) {
+  __stwb(reinterpret_cast<uint4*>(p),
+         make_uint4(pack2(v[0], v[1]), pack2(v[2], v[3]), pack2(v[4], v[5]), pack2(v[6], v[7])));
+}
+
 // Four neighbours, where eight would take too many registers.
 
 /// v[0..3] = p[0..3]; p aligned to four elements.
