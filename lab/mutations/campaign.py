@@ -1,5 +1,5 @@
-"""Builds a mutant beside a finished build, and runs its rows of the op table in emulation. No source is touched: the
-mutated file lies in a folder that the compiler looks into first."""
+"""Builds a mutant beside a finished build, and runs its rows of the op table in emulation. No source is touched:
+the mutated file lies in a folder that the compiler looks into first."""
 
 import json
 import os
@@ -29,8 +29,8 @@ class Build:
         self.link = self.link_command()
 
     def ninja(self, *words):
-        done = subprocess.run(["ninja", "-C", str(self.folder), *words], stdout=subprocess.PIPE, text=True, check=True)
-        return done.stdout
+        command = ["ninja", "-C", str(self.folder), *words]
+        return subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
 
     def compile_commands(self):
         found = {}

@@ -30,7 +30,8 @@ def parse():
     parser = argparse.ArgumentParser(prog="mutate", description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("command", choices=("list", "run", "sample", "report"))
-    parser.add_argument("--build", type=pathlib.Path, default=ROOT / "build", metavar="DIR", help="a finished build")
+    parser.add_argument("--build", type=pathlib.Path, default=ROOT / "build", metavar="DIR",
+                        help="a finished build")
     parser.add_argument("--verdicts", type=pathlib.Path, default=HERE / "verdicts.jsonl", metavar="FILE",
                         help="where they are kept (default: beside this program)")
     parser.add_argument("--only", default="", metavar="TEXT", help="mutants whose name contains this")
@@ -52,8 +53,8 @@ def read_verdicts(path):
 
 
 def explanations():
-    """{name without the line number: why it changes nothing}."""
-    return json.loads((HERE / "equivalent.json").read_text(encoding="utf-8"))
+    """{file, line and change: why the emulator lets it pass}."""
+    return json.loads((HERE / "explained.json").read_text(encoding="utf-8"))
 
 
 def explained(mutant):
@@ -104,7 +105,7 @@ def report(options, mutants):
           f"{sum(bool(why) for _, verdict, why in rows if not verdict)} explained. Written by "
           "`lab/mutations/mutate.py report`.\n\n| line | mutant | verdict |\n|---|---|---|")
     for mutant, verdict, why in rows:
-        cell = verdict or (f"equivalent: {why}" if why else "NOT CAUGHT")
+        cell = verdict or (f"explained: {why}" if why else "NOT CAUGHT")
         print(f"| {mutant.path}:{mutant.line} | {mutant.change} | {cell} |".replace("<", "&lt;"))
     return 0
 
@@ -118,7 +119,8 @@ def main():
     if options.command == "report":
         return report(options, mutants)
     if not (options.build / "compile_commands.json").exists():
-        print(f"mutate: --build {options.build}: expected a build folder with compile_commands.json", file=sys.stderr)
+        print(f"mutate: --build {options.build}: expected a build folder with compile_commands.json",
+              file=sys.stderr)
         return 2
     return (run if options.command == "run" else sample)(options, mutants)
 
