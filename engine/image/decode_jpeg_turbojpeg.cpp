@@ -40,6 +40,7 @@ Image decode_jpeg(std::string_view bytes, const std::string& name) {
   };
   int height = 0, width = 0, subsampling = 0, colours = 0;
   expect_decoded(tjDecompressHeader3(handle.get(), data, size, &width, &height, &subsampling, &colours));
+  check_promised_size(height, width, bytes.size(), name);
   const bool inks = colours == TJCS_CMYK || colours == TJCS_YCCK, grey = colours == TJCS_GRAY;
   const int format = inks ? TJPF_CMYK : grey ? TJPF_GRAY : TJPF_RGB, components = inks ? 4 : grey ? 1 : 3;
   std::vector<uint8_t> samples(static_cast<size_t>(height) * static_cast<size_t>(width) *

@@ -59,6 +59,7 @@ Image decode_png(std::string_view bytes, const std::string& name) {
   spng_set_crc_action(context.get(), SPNG_CRC_USE, SPNG_CRC_USE);  // scan_image has compared every chunk's
   spng_ihdr header{};
   expect_ok(spng_get_ihdr(context.get(), &header), name);
+  check_promised_size(header.height, header.width, bytes.size(), name);
   spng_trns transparency{};
   const Target target = target_of(header, spng_get_trns(context.get(), &transparency) == 0);
   return header.bit_depth == 16 ? decode_as<uint16_t>(context.get(), header, target, name)

@@ -27,6 +27,8 @@ Image decode_with_stb(std::string_view bytes, const std::string& name) {
   const int size = static_cast<int>(bytes.size());
   const bool wide = stbi_is_16_bit_from_memory(data, size) != 0;
   int height = 0, width = 0, components = 0;
+  if (stbi_info_from_memory(data, size, &width, &height, &components) != 0)
+    check_promised_size(height, width, bytes.size(), name);
   const std::unique_ptr<void, StbFree> samples(
       wide ? static_cast<void*>(stbi_load_16_from_memory(data, size, &width, &height, &components, 0))
            : static_cast<void*>(stbi_load_from_memory(data, size, &width, &height, &components, 0)));

@@ -2,12 +2,14 @@
 // else.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "engine/image/image.h"
+#include "kernels/error.h"
 
 namespace imago {
 
@@ -32,6 +34,14 @@ Image flatten(const Sample* samples, int height, int width, int components) {
     }
   }
   return image;
+}
+
+/// Bad input for an image that promises more pixels than a file of so many bytes can be meant to hold: 2^26,
+/// or 4096 a byte. Before memory is taken for them.
+inline void check_promised_size(int64_t height, int64_t width, size_t bytes, const std::string& name) {
+  const int64_t most = std::max<int64_t>(int64_t{1} << 26, 4096 * static_cast<int64_t>(bytes));
+  if (height > 0 && width > most / height)
+    bad_input(name, ": cannot decode: its ", bytes, " bytes promise ", width, "x", height, " pixels");
 }
 
 // PNG by libspng and JPEG by libjpeg-turbo where this build has them, otherwise by stb. Bad input for what

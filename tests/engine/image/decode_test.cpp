@@ -299,5 +299,17 @@ TEST(Decode, RandomDamageToAJpegIsDecodedOrRefused) {
   EXPECT_GT(refused, 50);
 }
 
+// 168 bytes that promise 40606x40606 pixels: no memory is taken for them.
+TEST(Decode, AFileThatPromisesFarTooManyPixelsIsRefused) {
+  const std::filesystem::path file = IMAGO_SOURCE_DIR "/tests/fuzz/seeds/image/promises_too_much.jpg";
+  try {
+    read_image(file);
+    FAIL() << "it was decoded";
+  } catch (const Error& e) {
+    EXPECT_EQ(e.fault, Fault::kBadInput);
+    EXPECT_NE(std::string(e.what()).find("promise 40606x40606 pixels"), std::string::npos) << e.what();
+  }
+}
+
 }  // namespace
 }  // namespace imago
