@@ -1,0 +1,19 @@
+// unet/config.json. What is read and written again says the same.
+#include <nlohmann/json.hpp>
+
+#include "engine/io/json.h"
+#include "models/unet/config.h"
+#include "tests/fuzz/fuzz.h"
+
+using namespace imago;
+
+extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
+  fuzz::expect_read_or_refused([&] {
+    std::vector<std::string> warnings;
+    const UNetConfig config =
+        parse_unet_config(parse_json(fuzz::text(data, size), "config.json"), "config.json", warnings);
+    const nlohmann::json written = parse_json(format_json(to_json(config)), "written");
+    if (to_json(parse_unet_config(written, "written", warnings)) != written) std::abort();
+  });
+  return 0;
+}
