@@ -100,7 +100,7 @@ class CpuBackend final : public Backend {
 
  private:
   bool runs_winograd(bool possible, int64_t pixels, DType type) const;
-  bool runs_direct(bool product_gradient, int64_t channels, DType type) const;
+  bool runs_direct(bool product, bool gradient, int64_t channels, DType type) const;
 
   Convolution convolution_;
 };

@@ -25,6 +25,12 @@
 //   16x16, 128 -> 128               64  68  51                              64  67  63
 //   16x16, 128 + 128 -> 128         61  56  53                              67  64  56
 //
+// A 1x1 filter or a linear layer over 32 channels and more, forward in float32, is our direct kernel's on
+// every CPU: with thousands of rows the two are as fast, but oneDNN brings the weights into its own format at
+// every call, which costs more than the product where rows are few, as in sampling. GFLOP/s, both threads of
+// the Zen 5 (busy with other work), oneDNN and direct: 128 -> 128, 4096 rows: 231 210; 256 rows: 137 178; 64
+// rows: 70 185; 256 -> 128, one row: 1.3 7.9.
+//
 // What stays oneDNN's everywhere: the float32 gradients of 1x1 filters and linear layers (plain matrix
 // products), filters over very few channels (the first layer's 3 do not fill our vectors), and the gradient
 // with respect to the data of strided convolutions. Who computes y and dx is decided without looking at the
@@ -54,14 +60,17 @@ bool is_matrix_product(const ConvShape& c) {
 
 }  // namespace
 
-/// `channels`: those summed over, or in wgrad those along which our kernel's vectors run.
-bool CpuBackend::runs_direct(bool product_gradient, int64_t channels, DType type) const {
+/// `product`: a matrix product, forward or, with `gradient`, backward. `channels`: those summed over, or in
+/// wgrad those along which our kernel's vectors run.
+bool CpuBackend::runs_direct(bool product, bool gradient, int64_t channels, DType type) const {
   if (convolution_ == Convolution::kOneDnn || convolution_ == Convolution::kDirect) {
     return convolution_ == Convolution::kDirect;
   }
   static const bool library_is_fast = onednn::is_fast();
-  if (library_is_fast) return false;
-  return type == DType::kBFloat16 || (!product_gradient && channels >= kLanes);
+  if (library_is_fast) {
+    return product && !gradient && type == DType::kFloat32 && channels >= 2 * kLanes;
+  }
+  return type == DType::kBFloat16 || (!(product && gradient) && channels >= kLanes);
 }
 
 /// `possible`: whether the shape is one for Winograd's algorithm; `pixels`: of an image of the result.
@@ -81,7 +90,7 @@ void CpuBackend::conv2d(const Concat& x, ConstTensorRef w, const Conv2dGeometry&
       winograd_forward(x, w.as<T>(), shape, epilogue, y.as<T>(), workspace);
     });
   }
-  if (!runs_direct(false, shape.c, y.dtype)) {
+  if (!runs_direct(is_matrix_product(shape), false, shape.c, y.dtype)) {
     return library_forward(x, w, geometry, epilogue, y, workspace);
   }
   dispatch("conv2d", y.dtype,
@@ -97,7 +106,7 @@ void CpuBackend::conv2d_dgrad(ConstTensorRef dy, ConstTensorRef w, const Conv2dG
       winograd_dgrad(dy.as<T>(), w.as<T>(), shape, scale, so_far, dx, workspace);
     });
   }
-  if (shape.stride != 1 || !runs_direct(is_matrix_product(shape), shape.k, dy.dtype)) {
+  if (shape.stride != 1 || !runs_direct(is_matrix_product(shape), true, shape.k, dy.dtype)) {
     return library_dgrad(dy, w, geometry, scale, so_far, dx, workspace);
   }
   dispatch("conv2d_dgrad", dy.dtype,
@@ -113,7 +122,7 @@ void CpuBackend::conv2d_wgrad(const Concat& x, ConstTensorRef dy, const Conv2dGe
       winograd_wgrad(x, dy.as<T>(), shape, scale, dw.as<float>(), dbias.as<float>(), workspace);
     });
   }
-  if (!runs_direct(is_matrix_product(shape), shape.c, dy.dtype)) {
+  if (!runs_direct(is_matrix_product(shape), true, shape.c, dy.dtype)) {
     return library_wgrad(x, dy, geometry, scale, dw, dbias, workspace);
   }
   dispatch("conv2d_wgrad", dy.dtype, [&]<class T>() {

@@ -10,10 +10,13 @@
 // Around it, a strip of about 256 output pixels at a time: its window of x is copied once into a padded
 // float32 buffer in the second-level cache (zeros outside the image, both sources side by side, bfloat16
 // widened), which costs one copy for 9K/16 FMAs. Weights are packed once a call into panels of 16 output
-// channels, [panel][r][s][c][16], zero-padded. The (r,s,c) range is cut into blocks whose panel (at most 24
-// KiB) stays in the first-level cache while all pixels of the strip pass; sums wait in a [pixels][16]
-// buffer in between. After the last block bias, per-image bias, residual and scale go in, and y is rounded
-// and written once.
+// channels, [panel][r][s][c][16], zero-padded, by blocks that are transposed in registers (filter_blocks.h).
+// The (r,s,c) range is cut into blocks whose panel (at most 24 KiB) stays in the first-level cache while all
+// pixels of the strip pass; sums wait in a [pixels][16] buffer in between. After the last block bias,
+// per-image bias, residual and scale go in, and y is rounded and written once.
+//
+// Where one strip holds all pixels, threads share out panels and pack what they use: nobody waits for the
+// packing of others, and a thread is woken only for work that is worth it.
 //
 // dgrad with stride 1 is the same sum over dy with the filter turned by 180 degrees and K and C exchanged:
 // only the packing of the weights differs. Every output has one order of summation, whatever the threads.
@@ -25,13 +28,15 @@
 #include <vector>
 
 #include "kernels/cpu/convolution/conv2d_output.h"
+#include "kernels/cpu/convolution/filter_blocks.h"
 
 namespace imago::cpu {
 
 namespace {
 
 constexpr int64_t kStripPixels = 256;
-constexpr int64_t kBlockDepth = 384;  // of (r,s,c): a panel block of 24 KiB
+constexpr int64_t kBlockDepth = 384;         // of (r,s,c): a panel block of 24 KiB
+constexpr int64_t kLeastProducts = 1 << 20;  // for which a thread is woken: some 10 us
 
 /// A contiguous piece of the sum: values [begin, begin + length) of S*C, of one filter row.
 struct Segment {
@@ -114,22 +119,19 @@ class Direct {
            Scratch::bytes_of<float>(max_threads() * own_size());
   }
 
-  /// weight(k, r, s, c) is packed as the weight of output channel k and input channel c.
-  template <class Weight>
-  void run(Scratch scratch, Weight&& weight) const {
+  template <class Filters>
+  void run(Scratch scratch, const Filters& filters) const {
     float* panels = scratch.take<float>(panels_ * panel_size());
-    parallel_items(panels_, [&](int64_t p) { pack_panel(p, panels + p * panel_size(), weight); });
+    float* memory = scratch.take<float>(max_threads() * own_size());
+    if (strips_.count == 1) return run_one_strip(filters, panels, memory);
+    parallel_items(panels_, [&](int64_t p) { pack_panel(p, panels + p * panel_size(), filters); });
 
-    // Too few strips for the threads (one image): groups of panels share a strip, each loading its window.
-    const int64_t threads = max_threads();
-    const int64_t groups = std::clamp<int64_t>(ceil_div(2 * threads, strips_.count), 1, panels_);
-    const int64_t group = ceil_div(panels_, groups);
-    float* memory = scratch.take<float>(threads * own_size());
+    // Too few strips for the threads: groups of panels share a strip, each loading its window.
+    const int64_t groups = std::clamp<int64_t>(ceil_div(2 * max_threads(), strips_.count), 1, panels_);
     parallel_items(strips_.count * groups, [&](int64_t item) {
-      const int64_t begin = item % groups * group, end = std::min(panels_, begin + group);
-      float* own = memory + thread_index() * own_size();
-      if (begin < end)
-        run_strip(Strip(conv_, strips_, item / groups), begin, end, panels, own, own + window_size());
+      const int64_t begin = item % groups * panels_ / groups, end = (item % groups + 1) * panels_ / groups;
+      run_strip(Strip(conv_, strips_, item / groups), begin, end, panels,
+                memory + thread_index() * own_size());
     });
   }
 
@@ -139,15 +141,30 @@ class Direct {
     return window_size() + round_up(kStripPixels, kPixels) * kWidth;
   }  // and the sums
 
-  template <class Weight>
-  void pack_panel(int64_t panel, float* out, Weight&& weight) const {
+  /// Threads share out the panels and pack what they use: as many threads as are worth waking.
+  template <class Filters>
+  void run_one_strip(const Filters& filters, float* panels, float* memory) const {
+    const int64_t products = conv_.n * conv_.ho * conv_.wo * panels_ * panel_size();
+    const int64_t groups =
+        std::clamp<int64_t>(products / kLeastProducts, 1, std::min<int64_t>(panels_, max_threads()));
+    parallel_items(groups, [&](int64_t group) {
+      const int64_t begin = group * panels_ / groups, end = (group + 1) * panels_ / groups;
+      for (int64_t p = begin; p < end; ++p) pack_panel(p, panels + p * panel_size(), filters);
+      run_strip(Strip(conv_, strips_, 0), begin, end, panels, memory + thread_index() * own_size());
+    });
+  }
+
+  template <class Filters>
+  void pack_panel(int64_t panel, float* out, const Filters& filters) const {
     const auto channels = out_[panel];
-    const int64_t first = channels.offset, count = channels.count;
-    for (int64_t r = 0; r < conv_.r; ++r) {
-      for (int64_t s = 0; s < conv_.s; ++s) {
-        for (int64_t c = 0; c < conv_.c; ++c, out += kWidth) {
-          for (int64_t k = 0; k < count; ++k) out[k] = static_cast<float>(weight(first + k, r, s, c));
-          std::fill(out + count, out + kWidth, 0.0f);
+    for (int64_t tap = 0; tap < conv_.r * conv_.s; ++tap) {
+      for (int64_t c = 0; c < conv_.c; c += kLanes) {
+        const int64_t depth = std::min<int64_t>(kLanes, conv_.c - c);
+        for (int64_t v = 0; v < kWidth; v += kLanes) {
+          Vec block[kLanes];
+          filters.load(channels.offset + v, channels.count - v, tap / conv_.s, tap % conv_.s, c, depth,
+                       block);
+          for (int64_t i = 0; i < depth; ++i) store(out + (tap * conv_.c + c + i) * kWidth + v, block[i]);
         }
       }
     }
@@ -169,8 +186,9 @@ class Direct {
     });
   }
 
-  void run_strip(const Strip& strip, int64_t begin, int64_t end, const float* panels, float* window,
-                 float* sums) const {
+  /// Panels [begin, end) of one strip, in the thread's `own` memory.
+  void run_strip(const Strip& strip, int64_t begin, int64_t end, const float* panels, float* own) const {
+    float *const window = own, *const sums = own + window_size();
     load_window(strip, window);
     const int64_t row = strip.window_columns * conv_.c, pixels = strip.pixels();
     int32_t place[kStripPixels + kPixels];  // of each output pixel's first input value in the window
@@ -217,15 +235,15 @@ class Direct {
 };
 
 /// Few output channels fill one vector only; then twelve pixels keep the FMA units busy.
-template <class T, class Weight>
+template <class T, class Filters>
 void run_direct(const ConvShape& conv, const Sources<const T>& x, const Output<T>& out, Workspace& workspace,
-                Weight&& weight) {
+                const Filters& filters) {
   if (std::max(out.y.channels_a, out.y.channels_b) <= kLanes) {
     const Direct<T, 12, 1> direct(conv, x, out);
-    direct.run(Scratch(workspace, direct.bytes()), weight);
+    direct.run(Scratch(workspace, direct.bytes()), filters);
   } else {
     const Direct<T, 6, 2> direct(conv, x, out);
-    direct.run(Scratch(workspace, direct.bytes()), weight);
+    direct.run(Scratch(workspace, direct.bytes()), filters);
   }
 }
 
@@ -238,9 +256,7 @@ void direct_forward(const Concat& x, const T* w, const ConvShape& conv, const Co
       Sources<T>(y, conv.k), e.bias.as<float>(), e.per_image_bias.as<T>(), e.residual.as<T>(), e.scale, {},
       conv.ho * conv.wo};
   run_direct(conv.flattened(), Sources<const T>(x), out, workspace,
-             [&](int64_t k, int64_t r, int64_t s, int64_t c) {
-               return w[((k * conv.r + r) * conv.s + s) * conv.c + c];
-             });
+             ForwardFilters<T>{w, conv.r, conv.s, conv.c});
 }
 
 template <class T>
@@ -248,10 +264,7 @@ void direct_dgrad(const T* dy, const T* w, const ConvShape& f, float scale, cons
                   const ConcatOut& dx, Workspace& workspace) {
   const ConvShape back{f.n, f.ho, f.wo, f.k, f.c, f.r, f.s, f.h, f.w, 1, f.r - 1 - f.top, f.s - 1 - f.left};
   const Output<T> out{Sources<T>(dx), nullptr, nullptr, nullptr, scale, so_far, 1};
-  run_direct(back.flattened(), Sources<const T>(dy, f.k), out, workspace,
-             [&](int64_t c, int64_t r, int64_t s, int64_t k) {
-               return w[((k * f.r + f.r - 1 - r) * f.s + f.s - 1 - s) * f.c + c];
-             });
+  run_direct(back.flattened(), Sources<const T>(dy, f.k), out, workspace, TurnedFilters<T>{w, f.r, f.s, f.c});
 }
 
 template void direct_forward(const Concat&, const float*, const ConvShape&, const Conv2dEpilogue&, float*,

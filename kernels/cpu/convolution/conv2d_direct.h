@@ -1,4 +1,4 @@
-// Our own convolution, for CPUs whose oneDNN is slow on NHWC (those without AVX-512; see conv2d.cpp).
+// Our own direct convolution, for shapes and CPUs where oneDNN is slow (conv2d.cpp says which).
 //
 // Shapes and cutting: what forward and dgrad (conv2d_direct.cpp) share with wgrad (conv2d_direct_wgrad.cpp).
 #pragma once

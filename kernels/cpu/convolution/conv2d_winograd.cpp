@@ -24,6 +24,7 @@
 #include "kernels/cpu/convolution/conv2d_winograd.h"
 
 #include "kernels/cpu/convolution/conv2d_output.h"
+#include "kernels/cpu/convolution/filter_blocks.h"
 #include "kernels/cpu/convolution/winograd.h"
 #include "kernels/cpu/gemm_tile.h"
 
@@ -60,27 +61,25 @@ class Winograd {
            Scratch::bytes_of<float>(max_threads() * own_size()) + Scratch::bytes_of<T>(conv_.c);
   }
 
-  /// load(k, lanes, c, depth, g): g[i] = the 3x3 filters of output channels [k, k + lanes) and input channel
-  /// c + i.
-  template <class Load>
-  void run(Scratch scratch, Load&& load) const {
-    float* const filters = scratch.take<float>(shared_panels() * panel_size());
+  template <class Filters>
+  void run(Scratch scratch, const Filters& filters) const {
+    float* const u = scratch.take<float>(shared_panels() * panel_size());
     float* const memory = scratch.take<float>(max_threads() * own_size());
     T* const zeros = scratch.take<T>(conv_.c);
     std::fill(zeros, zeros + conv_.c, T(0.0f));
-    if (blocks_ == 1) return run_one_block(zeros, memory, load);
+    if (blocks_ == 1) return run_one_block(zeros, memory, filters);
 
     const int64_t depths = ceil_div(conv_.c, int64_t{kLanes});
     parallel_items(panels_ * depths, [&](int64_t item) {
       const int64_t panel = item / depths;
-      transform_filters(panel, item % depths * kLanes, filters + panel * panel_size(), load);
+      transform_filters(panel, item % depths * kLanes, u + panel * panel_size(), filters);
     });
     parallel_items(blocks_, [&](int64_t item) {
       const int64_t first = item * block_, last = std::min(tiles_.count, first + block_);
       float* const windows = memory + thread_index() * own_size();
       transform_windows(first, last, zeros, windows);
       for (int64_t p = 0; p < panels_; ++p) {
-        multiply(p, first, last, filters + p * panel_size(), windows, windows + windows_size());
+        multiply(p, first, last, u + p * panel_size(), windows, windows + windows_size());
       }
     });
   }
@@ -98,31 +97,36 @@ class Winograd {
 
   /// Threads share out the panels; each transforms all windows for itself, and a panel of filters just before
   /// it is used.
-  template <class Load>
-  void run_one_block(const T* zeros, float* memory, Load&& load) const {
+  template <class Filters>
+  void run_one_block(const T* zeros, float* memory, const Filters& filters) const {
     const int64_t groups = std::min<int64_t>(panels_, max_threads());
     parallel_items(groups, [&](int64_t group) {
       float* const windows = memory + thread_index() * own_size();
       float* const products = windows + windows_size();
-      float* const filters = products + products_size();
+      float* const u = products + products_size();
       transform_windows(0, tiles_.count, zeros, windows);
       for (int64_t p = group * panels_ / groups; p < (group + 1) * panels_ / groups; ++p) {
-        for (int64_t c = 0; c < conv_.c; c += kLanes) transform_filters(p, c, filters, load);
-        multiply(p, 0, tiles_.count, filters, windows, products);
+        for (int64_t c = 0; c < conv_.c; c += kLanes) transform_filters(p, c, u, filters);
+        multiply(p, 0, tiles_.count, u, windows, products);
       }
     });
   }
 
-  template <class Load>
-  void transform_filters(int64_t panel, int64_t c, float* u, Load&& load) const {
+  template <class Filters>
+  void transform_filters(int64_t panel, int64_t c, float* u, const Filters& filters) const {
     const auto channels = out_[panel];
     const int64_t depth = std::min<int64_t>(kLanes, conv_.c - c);
-    Vec g[kLanes][kFilter][kFilter];
     for (int64_t v = 0; v < kWidth; v += kLanes) {
-      load(channels.offset + v, channels.count - v, c, depth, g);
+      Vec taps[kFilter * kFilter][kLanes];
+      for (int tap = 0; tap < kFilter * kFilter; ++tap) {
+        filters.load(channels.offset + v, channels.count - v, tap / kFilter, tap % kFilter, c, depth,
+                     taps[tap]);
+      }
       for (int64_t i = 0; i < depth; ++i) {
-        Vec transformed[kPoints][kPoints];
-        both_ways<filter>(g[i], transformed);
+        Vec g[kFilter][kFilter], transformed[kPoints][kPoints];
+#pragma GCC unroll 16
+        for (int tap = 0; tap < kFilter * kFilter; ++tap) g[tap / kFilter][tap % kFilter] = taps[tap][i];
+        both_ways<filter>(g, transformed);
         for (int p = 0; p < kPositions; ++p) {
           store(u + p * filters_step() + (c + i) * kWidth + v, transformed[p / kPoints][p % kPoints]);
         }
@@ -197,18 +201,7 @@ void winograd_forward(const Concat& x, const T* w, const ConvShape& conv, const 
       Sources<T>(y, conv.k), e.bias.as<float>(), e.per_image_bias.as<T>(), e.residual.as<T>(), e.scale, {},
       conv.ho * conv.wo};
   const Winograd<T> winograd(conv, Sources<const T>(x), out);
-  winograd.run(Scratch(workspace, winograd.bytes()), [&](int64_t k, int64_t lanes, int64_t c, int64_t depth,
-                                                         Vec(&g)[kLanes][kFilter][kFilter]) {
-    for (int tap = 0; tap < kFilter * kFilter; ++tap) {
-      Vec block[kLanes];  // [k][c], then [c][k]
-      for (int64_t i = 0; i < kLanes; ++i) {
-        block[i] =
-            i < lanes ? load_up_to(w + ((k + i) * kFilter * kFilter + tap) * conv.c + c, depth) : Vec{};
-      }
-      transpose(block);
-      for (int64_t i = 0; i < kLanes; ++i) g[i][tap / kFilter][tap % kFilter] = block[i];
-    }
-  });
+  winograd.run(Scratch(workspace, winograd.bytes()), ForwardFilters<T>{w, conv.r, conv.s, conv.c});
 }
 
 template <class T>
@@ -217,15 +210,7 @@ void winograd_dgrad(const T* dy, const T* w, const ConvShape& f, float scale, co
   const ConvShape back{f.n, f.ho, f.wo, f.k, f.c, f.r, f.s, f.h, f.w, 1, f.r - 1 - f.top, f.s - 1 - f.left};
   const Output<T> out{Sources<T>(dx), nullptr, nullptr, nullptr, scale, so_far, 1};
   const Winograd<T> winograd(back, Sources<const T>(dy, f.k), out);
-  winograd.run(Scratch(workspace, winograd.bytes()), [&](int64_t c, int64_t lanes, int64_t k, int64_t depth,
-                                                         Vec(&g)[kLanes][kFilter][kFilter]) {
-    for (int64_t i = 0; i < depth; ++i) {
-      for (int tap = 0; tap < kFilter * kFilter; ++tap) {  // turned by 180 degrees
-        const T* from = w + ((k + i) * kFilter * kFilter + kFilter * kFilter - 1 - tap) * f.c + c;
-        g[i][tap / kFilter][tap % kFilter] = lanes > 0 ? load_up_to(from, lanes) : Vec{};
-      }
-    }
-  });
+  winograd.run(Scratch(workspace, winograd.bytes()), TurnedFilters<T>{w, f.r, f.s, f.c});
 }
 
 template void winograd_forward(const Concat&, const float*, const ConvShape&, const Conv2dEpilogue&, float*,
