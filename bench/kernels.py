@@ -15,7 +15,7 @@ def measure(options):
     program = options.programs / "bench_kernels"
     repetitions = 3 if options.quick else 5
     arguments = [f"--benchmark_repetitions={repetitions}", "--benchmark_enable_random_interleaving=true",
-                 f"--benchmark_min_time={0.02 if options.quick else 0.1}", f"--benchmark_filter={options.only or '.'}"]
+                 f"--benchmark_min_time={0.02 if options.quick else 0.1}", f"--benchmark_filter=^limit/|{options.operations}"]
     print(f"== kernels: {repetitions} repetitions in random order", file=sys.stderr, flush=True)
     rows, limits = {}, {}
     for row in machine.benchmark_rows(program, arguments, options.threads):
