@@ -120,9 +120,18 @@ __device__ __forceinline__ void normalise(const Forward<T>& f, const Place& at, 
   }
 }
 
+/// Blocks that a multiprocessor is to hold of group_norm_kernel. Left to itself, ptxas aims at six and spills
+/// on sm_120.
+template <int kWidth, bool kWhole, class T>
+constexpr int kNormBlocks = kWhole           ? 4
+                            : kWidth == 1    ? 6
+                            : sizeof(T) == 2 ? 5
+                                             : 4;
+
 /// One launch where a block sees whole groups (kWhole); else the first of two.
 template <int kWidth, bool kWhole, class T>
-__global__ void __launch_bounds__(kSlabThreads) group_norm_kernel(const Forward<T> f) {
+__global__ void __launch_bounds__(kSlabThreads, kNormBlocks<kWidth, kWhole, T>)
+    group_norm_kernel(const Forward<T> f) {
   IMAGO_DYNAMIC_SHARED(shared);
   float* const tree = reinterpret_cast<float*>(shared);  // [kWidth * 256]
   float* const total = tree + kWidth * kSlabThreads;     // [slab]
