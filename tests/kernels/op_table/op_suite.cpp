@@ -31,14 +31,15 @@ double rms(const Values& v, size_t first, size_t count) {
   return count ? std::sqrt(sum / static_cast<double>(count)) : 0;
 }
 
-/// What element i should be, and how far from it an output may lie: the measure of op_tolerance.h.
+/// What element i should be, and how far from it an output may lie: the measure of op_tolerance.h, with
+/// `noise` times the arithmetic's absolute error.
 struct Goal {
   double value, allowed;
 
-  Goal(const Operand& got, const Values& expected, size_t i, double rms_of_all) {
+  Goal(const Operand& got, const Values& expected, size_t i, double rms_of_all, double noise) {
     const Tolerance& t = got.tolerances.of(i);
     value = t.exact ? rounded_to(got.type.stored, expected[i]) : expected[i];
-    allowed = t.absolute + t.relative * std::abs(value);
+    allowed = noise * t.absolute + t.relative * std::abs(value);
     if (t.of_rms != 0) {
       const size_t row = got.shape[-1];
       allowed += t.of_rms * std::max(rms_of_all, rms(expected, i / row * row, row));
@@ -48,12 +49,12 @@ struct Goal {
 };
 
 /// Element by element; names the worst.
-void compare(const Operand& got, const Values& expected, const std::string& where) {
+void compare(const Operand& got, const Values& expected, const std::string& where, double noise) {
   const double rms_of_all = rms(expected, 0, expected.size());
   size_t worst = 0, failures = 0;
   double worst_excess = 0;
   for (size_t i = 0; i < got.after.size(); ++i) {
-    const Goal goal(got, expected, i, rms_of_all);
+    const Goal goal(got, expected, i, rms_of_all, noise);
     const double error = std::abs(got.after[i] - goal.value);
     if (error <= goal.allowed) continue;  // false for NaN
     ++failures;
@@ -61,7 +62,7 @@ void compare(const Operand& got, const Values& expected, const std::string& wher
     if (excess > worst_excess) worst = i, worst_excess = excess;
   }
   if (failures == 0) return;
-  const Goal goal(got, expected, worst, rms_of_all);
+  const Goal goal(got, expected, worst, rms_of_all, noise);
   ADD_FAILURE() << where << ": " << failures << " of " << got.after.size() << " elements of " << got.name
                 << " " << got.shape.to_string() << " are off. Worst at " << place_of(worst, got.shape)
                 << ": got " << got.after[worst] << ", expected " << goal.value << " within " << goal.allowed;
@@ -96,11 +97,12 @@ void check_case(const BackendUnderTest& entry, const OpRow& row, const OpCase& c
   const NamedValues given = forward_outputs(c, type);
   const BenchConfig exact{&reference_backend(), row.reference, type, c.name, given};
   const BenchConfig tested{entry.backend, type, type, c.name, given};
+  const double noise = row.op.starts_with("conv2d") ? entry.convolution_noise : 1;
 
   const std::vector<Operand> expected = run_on_bench(c.run, exact, "reference: " + where);
   const std::vector<Operand> got = run_on_bench(c.run, tested, where);
   for (size_t i = 0; i < got.size(); ++i) {
-    if (got[i].role != Role::kInput) compare(got[i], expected[i].after, where);
+    if (got[i].role != Role::kInput) compare(got[i], expected[i].after, where, noise);
   }
 
   expect_same_bits(got, run_on_bench(c.run, tested, where), where + ", called again");

@@ -26,6 +26,7 @@ struct BackendUnderTest {
   bool on_host_threads = true;     // runs on OpenMP threads: bits are compared on 1 and 2
   bool emulated = false;           // a GPU whose memory is the host's
   std::set<std::string> ops = {};  // only these rows; empty: all
+  double convolution_noise = 1;  // how many times the rounding errors of sums in order convolutions may have
 };
 std::vector<BackendUnderTest> backends_under_test();
 
