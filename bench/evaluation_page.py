@@ -50,8 +50,8 @@ UniPC, 20 steps. Guidance trades recall for precision of class, and overshoots f
 
 {guidance}
 DDIM needs care here: with `clip_sample`, which its scheduler's configuration sets, it clamps the predicted image but takes the
-noise from before the clamp, and from guidance 2 on loses the class. `--use_clipped_model_output` or `--clip_sample false`
-cure it: 98.5 % and 99.0 % at guidance 3, over 200 images.
+noise from before the clamp, and from guidance 2 on loses the class. Either of two options
+cures it ({ddim_settings}): {ddim}.
 """
 
 
@@ -81,7 +81,8 @@ def pages():
     text = TEXT.format(name=RESULTS.name, plot=PLOT, commands="\n".join([*found["train"], *found["evaluate"]]),
                        images=found["samplers"][0]["images"], samplers=samplers_table(found["samplers"]),
                        guidance=guidance_table(found["guidance"]),
-                       **{key: found[key] for key in ("date", "machine", "train_note")})
+                       ddim=", ".join(f"`{r['option']}` {100 * r['accuracy']:.1f} %" for r in found["ddim"]),
+                       **{key: found[key] for key in ("date", "machine", "train_note", "ddim_settings")})
     return {ROOT / "docs/evaluation_example.md": text, ROOT / "docs" / PLOT: plot(found["samplers"])}
 
 

@@ -25,7 +25,8 @@ Made by `python3 bench/performance_page.py` from the files of `./run bench` in [
 those, not this page. Times are medians; a ratio is the other program's time by Imago's, round by round, with the least and
 the largest in brackets: above 1, Imago is faster. Every program runs in a process of its own, in turns, with the same
 threads and heap settings. "PyTorch default" is eager mode with nothing set; "PyTorch best" is the fastest on this machine of
-channels_last, scaled_dot_product_attention, torch.compile and what they combine to, with AdamW(fused=True).
+channels_last, scaled_dot_product_attention, torch.compile and what they combine to, with AdamW(fused=True), as a first round
+of one process each found it.
 Nothing has been measured on a GPU yet.
 """
 
@@ -77,7 +78,8 @@ def section(path, results):
              f"{', '.join(here['features'])}; {here['system']}. `{results['command'].strip()}`, "
              f"[every sample](../bench/results/{path.name}).",
              f"Measured limits: {', '.join(limits)}. The first varied by {100 * noise:.0f} % during the run"
-             + (": the machine was noisy.\n" if noise > comparison.QUIET else ".\n"),
+             + (": the machine was noisy." if noise > comparison.QUIET else ".")
+             + (f" {results['note']}\n" if "note" in results else "\n"),
              "### Whole steps\n", steps.table(results)]
     parts += [f"![]({IMAGES}/{name})\n" for name in images]
     parts += [whole_step_line(results), steps.memory_table(results)]

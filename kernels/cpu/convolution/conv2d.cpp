@@ -5,7 +5,7 @@
 // Winograd's algorithm (winograd.h, conv2d_winograd.cpp) needs a quarter of the products of a 3x3 filter with
 // stride 1, and is the fastest wherever it applies: images of 8x8 and more, at least 16 channels on either
 // side. GFLOP/s of direct convolution's FLOPs, both threads of a 2-core Zen 5 with AVX-512, batch 16,
-// float32, 2026-11-24 (FMA limit about 550):
+// float32, 2026-11-24 (FMA limit 530):
 //   3x3                             oneDNN 2.6.3: forward, dgrad, wgrad     Winograd
 //   32x32,  64 -> 64                483  457  511                           1207 1226 1002
 //   32x32, 128 -> 128               502  457  526                           1266 1275 1147
