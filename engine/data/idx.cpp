@@ -106,7 +106,7 @@ IdxArray read_idx(const fs::path& path) {
   const size_t expected = static_cast<size_t>(total);
   size_t filled = 0;
   while (filled < expected) {
-    const size_t chunk = std::min(expected - filled, std::max<size_t>(filled, 1 << 24));
+    const size_t chunk = std::min(expected - filled, std::max<size_t>(filled, 1 << 16));
     array.data.resize(filled + chunk);
     const size_t n = reader.read(array.data.data() + filled, chunk);
     filled += n;
