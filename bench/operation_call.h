@@ -43,7 +43,7 @@ class BenchWorkspace : public Workspace {
 /// losses).
 bool has_call(const Operation& operation);
 
-/// Runs `operation` on the CPU backend, on operands of its own that have the recorded shapes and types.
-std::function<void()> prepare_call(const Operation& operation);
+/// Runs `operation` on a CPU backend, on operands of its own that have the recorded shapes and types.
+std::function<void()> prepare_call(const Operation& operation, Backend& backend = cpu_backend());
 
 }  // namespace imago

@@ -6,6 +6,7 @@
 #include <new>
 
 #include "apps/common/idle_threads.h"
+#include "kernels/backend.h"
 #include "kernels/error.h"
 
 namespace imago {
@@ -33,6 +34,7 @@ int run_app(const std::string& name, const std::function<int()>& body) {
   std::signal(SIGXFSZ, SIG_IGN);
   keep_idle_threads_asleep();
   try {
+    cpu_backend();  // a table of choices that the environment names wrongly is no option's fault
     const int code = body();
     // Output that never arrived (a full disk behind a redirect) is a failure, too.
     if (std::fflush(stdout) != 0 && code == kExitOk)

@@ -35,6 +35,16 @@ void* map_huge(size_t bytes) {
 
 }  // namespace
 
+const char* CpuBackend::name() const {
+  if (!only_) return "cpu";
+  switch (*only_) {
+    case cpu::ConvWay::kOneDnn: return "cpu_onednn";
+    case cpu::ConvWay::kDirect: return "cpu_direct";
+    case cpu::ConvWay::kWinograd: return "cpu_winograd";
+  }
+  return "cpu";
+}
+
 bool CpuBackend::supports(DType t) const {
   return t == DType::kFloat32 || t == DType::kBFloat16;
 }
@@ -63,7 +73,7 @@ void CpuBackend::download(void* host, const void* device, size_t bytes) {
 }
 
 Backend& cpu_backend() {
-  static CpuBackend backend;
+  static CpuBackend backend({}, cpu::ConvChoices::from_environment());
   return backend;
 }
 

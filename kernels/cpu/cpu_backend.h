@@ -1,32 +1,24 @@
 // The CPU backend: our own kernels or oneDNN for convolutions, oneDNN for matrix products, our own loops
 // for the rest.
 //
-// One folder a family: convolution (conv2d.cpp says who computes it), attention, norm, pointwise, diffusion,
+// One folder a family: convolution (choice.h says who computes it), attention, norm, pointwise, diffusion,
 // optimizer; memory is in cpu_backend.cpp. simd.h, simd_math.h and parallel.h are the vocabulary they share.
 // Read kernels/backend.h first: it says what each of these operations means.
 #pragma once
 
 #include "kernels/backend.h"
+#include "kernels/cpu/convolution/choice.h"
 
 namespace imago {
 
 class CpuBackend final : public Backend {
  public:
-  /// Who computes convolutions (see conv2d.cpp). Tests and benchmarks force one way; kDirect still leaves the
-  /// gradient with respect to the data of strided convolutions to oneDNN, and kWinograd leaves to kFastest's
-  /// other ways what is no shape for it.
-  enum class Convolution { kFastest, kOneDnn, kDirect, kWinograd };
-  explicit CpuBackend(Convolution convolution = Convolution::kFastest) : convolution_(convolution) {}
+  /// `only`: convolutions in this way wherever it is possible (tests and benchmarks); `choices`: what stands
+  /// before the rule (convolution/choice.h).
+  explicit CpuBackend(std::optional<cpu::ConvWay> only = {}, cpu::ConvChoices choices = {})
+      : only_(only), choices_(std::move(choices)) {}
 
-  const char* name() const override {
-    switch (convolution_) {
-      case Convolution::kFastest: return "cpu";
-      case Convolution::kOneDnn: return "cpu_onednn";
-      case Convolution::kDirect: return "cpu_direct";
-      case Convolution::kWinograd: return "cpu_winograd";
-    }
-    return "cpu";
-  }
+  const char* name() const override;  // "cpu"; with `only` "cpu_direct" and the like
   bool supports(DType activations) const override;
 
   void* allocate(size_t bytes) override;
@@ -99,10 +91,10 @@ class CpuBackend final : public Backend {
              TensorRef v, TensorRef ema, TensorRef p_bf16) override;
 
  private:
-  bool runs_winograd(bool possible, int64_t pixels, DType type) const;
-  bool runs_direct(bool product, bool gradient, int64_t channels, DType type) const;
+  cpu::ConvWay way(cpu::ConvPass pass, DType type, const cpu::ConvShape& shape) const;
 
-  Convolution convolution_;
+  std::optional<cpu::ConvWay> only_;
+  cpu::ConvChoices choices_;
 };
 
 }  // namespace imago

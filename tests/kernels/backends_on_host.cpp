@@ -5,8 +5,7 @@
 namespace imago::test {
 
 std::vector<BackendUnderTest> backends_under_test() {
-  using Way = CpuBackend::Convolution;
-  static CpuBackend onednn(Way::kOneDnn), direct(Way::kDirect), winograd(Way::kWinograd);
+  static CpuBackend onednn(cpu::ConvWay::kOneDnn), direct(cpu::ConvWay::kDirect), winograd(cpu::ConvWay::kWinograd);
   constexpr double kWinograds = 2;  // see kernels/cpu/convolution/winograd.h; Winograd.* measures it
   return {{.backend = &reference_backend()},
           {.backend = &cpu_backend(), .convolution_noise = kWinograds},

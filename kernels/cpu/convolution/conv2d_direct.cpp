@@ -21,7 +21,7 @@
 // dgrad with stride 1 is the same sum over dy with the filter turned by 180 degrees and K and C exchanged:
 // only the packing of the weights differs. Every output has one order of summation, whatever the threads.
 //
-// Measured: see the table in conv2d.cpp, 64 to 72 GFLOP/s a thread of 94. Strips of 128 pixels, blocks of 192
+// Measured: see the table in choice.cpp, 64 to 72 GFLOP/s a thread of 94. Strips of 128 pixels, blocks of 192
 // to 768 and a window pitch that avoids powers of two are as fast, within the noise.
 #include "kernels/cpu/convolution/conv2d_direct.h"
 

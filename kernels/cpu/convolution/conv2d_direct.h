@@ -1,4 +1,4 @@
-// Our own direct convolution, for shapes and CPUs where oneDNN is slow (conv2d.cpp says which).
+// Our own direct convolution, for shapes and CPUs where oneDNN is slow (choice.h says which).
 //
 // Shapes and cutting: what forward and dgrad (conv2d_direct.cpp) share with wgrad (conv2d_direct_wgrad.cpp).
 #pragma once
@@ -16,6 +16,11 @@ namespace imago::cpu {
 struct ConvShape {
   int64_t n, h, w, c, k, r, s, ho, wo, stride, top, left;
 
+  /// x [N,H,W,...] of so many channels in all, w [K,R,S,C], y [N,Ho,Wo,K].
+  static ConvShape of(const Shape& x, int64_t channels, const Shape& w, const Shape& y,
+                      const Conv2dGeometry& g) {
+    return {x[0], x[1], x[2], channels, w[0], w[1], w[2], y[1], y[2], g.stride, g.top, g.left};
+  }
   /// A 1x1 filter sees no neighbours: all pixels of all images are one row.
   ConvShape flattened() const {
     const bool flat = r == 1 && s == 1 && stride == 1 && h == ho && w == wo && top == 0 && left == 0;

@@ -13,7 +13,7 @@
 // dw is added up in the same order whatever the number of threads. Packing dy passes every value of it
 // through a register, which is where dbias is summed: once, by the threads that own the first channels of x.
 //
-// Measured: see the table in conv2d.cpp, 56 to 67 GFLOP/s a thread of 94, where oneDNN reaches 41 to 53.
+// Measured: see the table in choice.cpp, 56 to 67 GFLOP/s a thread of 94, where oneDNN reaches 41 to 53.
 #include "kernels/cpu/convolution/conv2d_direct.h"
 
 namespace imago::cpu {

@@ -1,5 +1,5 @@
 // What stands in for conv2d_library.cpp in builds without oneDNN (IMAGO_ONEDNN=OFF): the reference's loops.
-// They run only where our own convolution kernels do not, see conv2d.cpp, and are slow.
+// They run only where our own convolution kernels do not, see choice.h, and are slow.
 #include "kernels/cpu/convolution/conv2d_library.h"
 #include "kernels/cpu/convolution/conv2d_onednn.h"
 

@@ -84,7 +84,7 @@ Error error_of(const std::vector<float>& got, const std::vector<double>& exact) 
 /// Winograd's may have twice the noise, and stray twice as far.
 void expect_error(Pass pass, int64_t n, int64_t size, int64_t c, int64_t k, int64_t length) {
   constexpr double kU = 0x1p-24;
-  CpuBackend winograd(CpuBackend::Convolution::kWinograd);
+  CpuBackend winograd(cpu::ConvWay::kWinograd);
   const Error e = error_of(run<float>(winograd, pass, n, size, c, k),
                            run<double>(reference_backend(), pass, n, size, c, k));
   const double sum = static_cast<double>(length), in_order = kU * sum / std::sqrt(6);
@@ -106,7 +106,7 @@ TEST(Winograd, TheGradientOfTheWeightsIsNearTheExactSum) {
 }
 
 TEST(Winograd, BitsDoNotDependOnThreads) {
-  CpuBackend winograd(CpuBackend::Convolution::kWinograd);
+  CpuBackend winograd(cpu::ConvWay::kWinograd);
   const int threads = omp_get_max_threads();
   for (const Pass pass : {Pass::kForward, Pass::kDgrad, Pass::kWgrad}) {
     omp_set_num_threads(1);
@@ -121,7 +121,7 @@ TEST(Winograd, BitsDoNotDependOnThreads) {
 
 // Images are counted from the first, so those of a smaller batch are the first ones of a larger.
 TEST(Winograd, BitsOfAnImageDoNotDependOnTheBatch) {
-  CpuBackend winograd(CpuBackend::Convolution::kWinograd);
+  CpuBackend winograd(cpu::ConvWay::kWinograd);
   for (const Pass pass : {Pass::kForward, Pass::kDgrad}) {
     const std::vector<float> many = run<float>(winograd, pass, 17, 9, 24, 40);
     for (const int64_t n : {1, 2, 5}) {
