@@ -1,9 +1,11 @@
 #include "apps/common/train_run.h"
 
 #include <omp.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cstdio>
+#include <fstream>
 #include <optional>
 
 #include "apps/common/event_log.h"
@@ -225,6 +227,13 @@ int TrainRun::finish() {
   return kExitOk;
 }
 
+/// Of this process.
+int64_t resident_bytes() {
+  int64_t size = 0, resident = 0;  // pages
+  std::ifstream("/proc/self/statm") >> size >> resident;
+  return resident * sysconf(_SC_PAGESIZE);
+}
+
 /// Where a run that failed can go on.
 std::string last_checkpoint_text(const fs::path& output) {
   const auto checkpoints = list_checkpoints(output);
@@ -237,12 +246,19 @@ std::string last_checkpoint_text(const fs::path& output) {
 int print_plan(const TrainOptions& options) {
   std::vector<std::string> warnings;
   TrainConfig config = make_train_config(options, warnings);
-  if (!options.train_data_dir.empty())
-    complete_for_data(config, options, *open_dataset(options.train_data_dir, {}));
-  else if (options.class_conditional || options.class_dropout > 0)
+  std::shared_ptr<const Dataset> data;
+  if (!options.train_data_dir.empty()) {
+    data = open_dataset(options.train_data_dir, {});
+    complete_for_data(config, options, *data);
+  } else if (options.class_conditional || options.class_dropout > 0)
     bad_input("--train_data_dir: the number of classes is that of the data");
   for (const std::string& w : warnings) warn_user(kProgram, w);
-  std::fputs(format_plan(plan_training(config), config).c_str(), stdout);
+  TrainingPlan plan = plan_training(config);
+  if (data && config.device == Device::kCpu) {
+    plan.program = resident_bytes();
+    plan.images = decoded_bytes(data->size(), config);
+  }
+  std::fputs(format_plan(plan, config).c_str(), stdout);
   return kExitOk;
 }
 

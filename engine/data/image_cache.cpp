@@ -24,7 +24,7 @@ const Image* ImageCache::load(int64_t i, Image& scratch) {
   std::atomic<const Image*>& slot = slots_[static_cast<size_t>(i)];
   if (const Image* image = slot.load(std::memory_order_acquire)) return image;
   Image made = convert(i);
-  const size_t cost = made.pixels.size() + sizeof(Image) + 32;  // 32: what malloc adds to two blocks
+  const size_t cost = cost_of(made.pixels.size());
   if (bytes_.fetch_add(cost) + cost > options_.max_bytes) {
     bytes_ -= cost;
     scratch = std::move(made);

@@ -37,6 +37,10 @@ class ImageCache {
   Found get(int64_t i, Image& scratch);
   /// Bytes held, bookkeeping included.
   size_t bytes() const { return bytes_; }
+  /// What one image of so many pixels costs.
+  static constexpr size_t cost_of(size_t pixel_bytes) {
+    return pixel_bytes + sizeof(Image) + 32;  // 32: what malloc adds to two blocks
+  }
 
  private:
   Image convert(int64_t i) const;

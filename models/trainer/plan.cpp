@@ -1,5 +1,9 @@
 #include "models/trainer/plan.h"
 
+#include <algorithm>
+
+#include "engine/data/image_cache.h"
+#include "engine/data/loader.h"
 #include "engine/tensor/allocator.h"
 #include "kernels/plan/plan_backend.h"
 
@@ -29,6 +33,11 @@ TrainingPlan plan_training(const TrainConfig& config) {
   plan.step_flops = plan_counts().total.flops / c.images_per_step();
   plan.activations = allocator.stats().peak_bytes - before;
   return plan;
+}
+
+int64_t decoded_bytes(int64_t images, const TrainConfig& c) {
+  const size_t one = ImageCache::cost_of(static_cast<size_t>(c.height) * c.width * c.unet.in_channels);
+  return static_cast<int64_t>(std::min(static_cast<size_t>(images) * one, LoaderOptions{}.cache_bytes));
 }
 
 }  // namespace imago

@@ -19,11 +19,18 @@ struct TrainingPlan {
   int64_t moments = 0;  // Adam's two
   int64_t ema = 0;
   int64_t activations = 0;  // and their gradients, at the peak of a step
-  int64_t total() const { return weights + gradients + moments + ema + activations; }
+  // Of the host, where training is on it and the data are known
+  int64_t program = 0;  // the process before it trains: code, libraries, and what the set of images holds
+  int64_t images = 0;   // decoded, of the training resolution
+  int64_t total() const { return weights + gradients + moments + ema + activations + program + images; }
 };
 
 /// Runs one training step of `config` on the plan device, which computes nothing and counts (kernels/plan/).
 /// The device's scratch memory is not in the count: what a backend asks for differs from one to the next.
 TrainingPlan plan_training(const TrainConfig& config);
+
+/// What the loader will hold of so many images: each decoded once and kept, up to its limit. More where images
+/// are not square and are cropped at random.
+int64_t decoded_bytes(int64_t images, const TrainConfig& config);
 
 }  // namespace imago

@@ -52,7 +52,7 @@ std::string format_plan(const TrainingPlan& plan, const TrainConfig& c) {
   for (const PlanLayer& l : plan.layers)
     layers.push_back({l.path, l.output.to_string(), with_thousands(l.parameters), flops_text(l.flops)});
   const std::string batch = str(" (batch of ", c.batch_size, ")");
-  const std::vector<Row> totals = {
+  std::vector<Row> totals = {
       {"parameters", str(with_thousands(plan.parameters), " in ", plan.tensors, " tensors")},
       {"FLOPs an image, forward", flops_text(plan.forward_flops)},
       {"FLOPs an image, training", flops_text(plan.step_flops)},
@@ -62,8 +62,10 @@ std::string format_plan(const TrainingPlan& plan, const TrainConfig& c) {
       {"optimizer", bytes_text(plan.moments)},
       {"EMA", bytes_text(plan.ema)},
       {"activations" + batch, bytes_text(plan.activations)},
-      {"all memory, without the device's scratch space", bytes_text(plan.total())},
   };
+  if (plan.program > 0) totals.push_back({"program and data set", bytes_text(plan.program)});
+  if (plan.images > 0) totals.push_back({"decoded images", bytes_text(plan.images)});
+  totals.push_back({"all memory, without the device's scratch space", bytes_text(plan.total())});
   return format_table(layers) + "\n" + format_table(totals);
 }
 
