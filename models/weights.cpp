@@ -91,13 +91,14 @@ void load_weights(const std::filesystem::path& path, const FlatParameters& param
 }
 
 void save_weights(const std::filesystem::path& path, const FlatParameters& parameters, const Tensor& flat) {
-  std::vector<std::vector<float>> tensors;
-  std::vector<NamedTensor> named;
+  std::vector<NamedTensor> named;  // one in memory at a time: a large model has no room for itself twice
   for (const FlatParameters::Entry& e : parameters.entries()) {
     const Shape& shape = e.parameter->shape;
-    tensors.push_back(download_floats(parameters.view(flat, e)));
-    if (shape.rank() == 4) tensors.back() = nhwc_to_nchw(tensors.back(), shape);
-    named.push_back({e.name, {tensors.back().data(), DType::kFloat32, foreign_shape(shape)}});
+    const auto make = [&shape, view = parameters.view(flat, e)] {
+      const std::vector<float> floats = download_floats(view);
+      return shape.rank() == 4 ? nhwc_to_nchw(floats, shape) : floats;
+    };
+    named.push_back({e.name, {nullptr, DType::kFloat32, foreign_shape(shape)}, make});
   }
   std::sort(named.begin(), named.end(), [](const auto& a, const auto& b) { return a.name < b.name; });
   write_safetensors(path, named);  // metadata {"format": "pt"}, without which diffusers refuses the file

@@ -11,6 +11,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <map>
 #include <span>
 #include <string>
@@ -21,10 +22,12 @@
 
 namespace imago {
 
-/// A tensor in host memory and what it is called.
+/// A tensor in host memory and what it is called. With `make`, float32 numbers that are made when they are
+/// written, one tensor at a time; tensor.data is then not looked at.
 struct NamedTensor {
   std::string name;
   ConstTensorRef tensor;
+  std::function<std::vector<float>()> make = {};
 };
 
 using SafetensorsMetadata = std::map<std::string, std::string>;

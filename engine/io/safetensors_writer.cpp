@@ -51,7 +51,7 @@ void write_safetensors(const std::filesystem::path& path, std::span<const NamedT
   for (const NamedTensor& t : tensors) {
     check(t.name != "__metadata__" && names.insert(t.name).second, path.string(), ": tensor name '", t.name,
           "' is reserved or given twice");
-    check(t.tensor.data != nullptr || t.tensor.bytes() == 0, path.string(), ": tensor '", t.name,
+    check(t.tensor.data != nullptr || t.tensor.bytes() == 0 || t.make, path.string(), ": tensor '", t.name,
           "' has no data");
     order.push_back(&t);
   }
@@ -64,7 +64,12 @@ void write_safetensors(const std::filesystem::path& path, std::span<const NamedT
   AtomicFile file(path);
   file.write(&length, sizeof length);
   file.write(header);
-  for (const NamedTensor* t : order) file.write(t->tensor.data, t->tensor.bytes());
+  for (const NamedTensor* t : order) {
+    const std::vector<float> made = t->make ? t->make() : std::vector<float>();
+    check(!t->make || made.size() * sizeof(float) == t->tensor.bytes(), path.string(), ": tensor '", t->name,
+          "' is made of ", made.size(), " numbers");
+    file.write(t->make ? made.data() : t->tensor.data, t->tensor.bytes());
+  }
   file.commit();
 }
 
