@@ -27,6 +27,8 @@ def samples_by_name(results):
         found[steps.title(row)] = [r["imago"]["step_s_median"] for r in row["rounds"]]
     for row in results.get("decode", []):
         found[row["name"]] = [r["imago"] for r in row["rounds"]]
+    for row in results.get("training", []):
+        found[f"{row['name']}: to the first step"] = [r["start_s"] for r in row["rounds"]]
     return found
 
 

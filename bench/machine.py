@@ -28,11 +28,16 @@ class Failure(Exception):
     """A program that did not do what it was started for; the text is one line."""
 
 
-def run(command, threads, passive, text=None):
-    """The standard output of a program, with so many threads."""
+def environment(threads, passive):
     env = dict(os.environ, GLIBC_TUNABLES=GLIBC_TUNABLES, OMP_NUM_THREADS=str(threads))
     if passive:
         env["OMP_WAIT_POLICY"] = "PASSIVE"
+    return env
+
+
+def run(command, threads, passive, text=None):
+    """The standard output of a program, with so many threads."""
+    env = environment(threads, passive)
     words = [str(word) for word in command]
     try:
         done = subprocess.run(words, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, input=text)

@@ -14,6 +14,7 @@ import generated
 import kernels
 import steps
 import svg
+import training
 from machine import ROOT
 
 RESULTS = ROOT / "bench/results"
@@ -64,6 +65,17 @@ def whole_step_line(results):
             f"machine's limit.\n")
 
 
+def thread_line(results):
+    """How much faster a training step is with all threads than with one."""
+    def median_of(name):
+        return next((steps.median(row, "imago") for row in results["steps"] if row["name"] == name
+                     and row["mode"] == "train" and row["precision"] == "no"), None)
+
+    one, all_threads = median_of(steps.ONE_THREAD), median_of("6.8 M, head_dim 8")
+    return (f"With one thread it takes {1e3 * one:.0f} ms: {results['threads']} threads are {one / all_threads:.2f} times as "
+            f"fast.\n") if one and all_threads else ""
+
+
 def section(path, results):
     here = results["machine"]
     images = {f"{path.stem}_ratio.svg": ratio_plot(results), f"{path.stem}_batch.svg": batch_plot(results)}
@@ -82,7 +94,9 @@ def section(path, results):
              + (f" {results['note']}\n" if "note" in results else "\n"),
              "### Whole steps\n", steps.table(results)]
     parts += [f"![]({IMAGES}/{name})\n" for name in images]
-    parts += [whole_step_line(results), steps.memory_table(results)]
+    parts += [whole_step_line(results), thread_line(results), steps.memory_table(results)]
+    if results.get("training"):
+        parts += ["### Starting to train\n", training.table(results)]
     if results["decode"]:
         parts += ["### Decoding images, as many workers\n", decoding.table(results)]
     if results["kernels"]:

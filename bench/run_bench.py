@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
 """How fast Imago is on the CPU of this machine, and how fast others are on it, in one run.
 
-Three parts. `kernels`: every operation of a U-Net's training step by itself, beside what the machine can do at most
+Four parts. `kernels`: every operation of a U-Net's training step by itself, beside what the machine can do at most
 (multiply-adds, copies) and beside oneDNN and OpenBLAS. `steps`: whole training steps and forward passes of several
 U-Nets, each program in a process of its own, in turns with PyTorch (A B C A B C ...) where --python has it.
-`decode`: image files to pixels, in turns with Pillow, where --python is given. Writes one JSON file: bench/results/ has
+`decode`: image files to pixels, in turns with Pillow, where --python is given. `training`: train_ddpm's time to its
+first step, and the memory it takes beside what --plan said. Writes one JSON file: bench/results/ has
 those that docs/performance.md is made of (bench/performance_page.py).
 
 Exit code 0; 1 if --against FILE found something slower than there, beyond the noise of both runs, or a program failed;
@@ -22,9 +23,10 @@ import decoding
 import kernels
 import machine
 import steps
+import training
 
 ROOT = machine.ROOT
-PARTS = ("kernels", "steps", "decode")
+PARTS = ("kernels", "steps", "decode", "training")
 
 
 class Parser(argparse.ArgumentParser):
@@ -87,7 +89,7 @@ def main():
     output = options.output or ROOT / f"bench/results/cpu_{machine.slug(here)}.json"
     results = {"date": machine.now(), "commit": machine.revision(), "command": "./run bench " + " ".join(sys.argv[1:]),
                "machine": here, "threads": options.threads, "limits": [], "kernels": [], "steps": [],
-               "decode": []}
+               "decode": [], "training": []}
     try:
         if "kernels" in options.parts:
             results["kernels"], limits = kernels.measure(options)
@@ -97,6 +99,8 @@ def main():
             results["limits"] += limits
         if "decode" in options.parts:
             results["decode"] = decoding.measure(options)
+        if "training" in options.parts:
+            results["training"] = training.measure(options)
         results["noise"] = comparison.noise_of(results["limits"])
         write_results(output, results)
     except machine.Failure as error:
@@ -108,6 +112,7 @@ def main():
     print(kernels.table(results))
     print(steps.table(results))
     print(decoding.table(results))
+    print(training.table(results))
     print(f"written: {output}")
     if results["noise"] > comparison.QUIET:
         print(f"bench: the machine was noisy: its own limit varied by {100 * results['noise']:.0f} %", file=sys.stderr)

@@ -22,6 +22,9 @@ VARIANTS = {  # PyTorch's settings
 }
 
 
+ONE_THREAD = "6.8 M, head_dim 8, 1 thread"
+
+
 @dataclasses.dataclass
 class Configuration:
     name: str
@@ -31,8 +34,10 @@ class Configuration:
     precision: str = "no"
     steps: int = 4
     opponents: bool = True
+    threads: int | None = None  # default: as many as the run has
 
     def words(self, threads):
+        threads = self.threads or threads
         forward = ["--infer"] if self.mode == "forward" else []
         return [*self.arguments, "--batch", self.batch, "--mixed_precision", self.precision, "--threads", threads,
                 "--steps", self.steps, "--warmup", 2, *forward]
@@ -54,6 +59,7 @@ def configurations(options):
     if not options.quick:
         for name, arguments in large.items():
             found.append(Configuration(name, arguments, batch=8))
+        found.append(Configuration(ONE_THREAD, small["6.8 M, head_dim 8"], opponents=False, threads=1))
         for batch in (2, 4, 8, 32, 64):  # the time an image, against the batch
             found.append(Configuration("6.8 M, head_dim 8", small["6.8 M, head_dim 8"], "forward", batch,
                                        steps=max(4, 64 // batch), opponents=False))
@@ -66,8 +72,9 @@ def wait_for_quiet(options):
         time.sleep(10)
 
 
-def imago(options, configuration, threads):
-    words = [options.programs / "bench_train_step", "--json", *configuration.words(threads)]
+def imago(options, configuration):
+    words = [options.programs / "bench_train_step", "--json", *configuration.words(options.threads)]
+    threads = configuration.threads or options.threads
     return json.loads(machine.run(words, threads, passive=True).splitlines()[0])
 
 
@@ -96,7 +103,7 @@ def measure_one(options, configuration, limit):
     rounds = []
     for i in range(options.rounds):
         wait_for_quiet(options)
-        one = {"imago": sample(imago(options, configuration, options.threads))}
+        one = {"imago": sample(imago(options, configuration))}
         if best:
             one["torch default"] = sample(torch(options, configuration, "default"))
             one["torch best"] = sample(torch(options, configuration, best))
@@ -108,7 +115,7 @@ def measure_one(options, configuration, limit):
         times = ", ".join(f"{who} {entry['step_s_median']:.4f} s" for who, entry in one.items())
         print(f"   {configuration.title()}, round {i + 1}: {times}", file=sys.stderr, flush=True)
     return {"name": configuration.name, "mode": configuration.mode, "batch": configuration.batch,
-            "precision": configuration.precision, "threads": options.threads, "best": best, "settings": first,
+            "precision": configuration.precision, "threads": configuration.threads or options.threads, "best": best, "settings": first,
             "rounds": rounds}
 
 

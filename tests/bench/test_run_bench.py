@@ -31,6 +31,14 @@ def kernels(conv_ms):
 STEP = '{"program": "%s", "parameters": %d, "step_s_median": %s, "step_s_min": %s, "step_s_max": %s, "peak_rss_mib": 100}'
 
 
+TRAIN = """case "$*" in *--plan*) echo 'all memory, without scratch space  1.50 GiB'; exit ;; esac
+while [ "$1" != --output_dir ]; do shift; done
+mkdir "$2"
+sleep 0.2
+echo '{"step":1,"seconds":0.1}' >"$2/metrics.jsonl"
+"""
+
+
 def step(who, seconds, parameters=5):
     return STEP % (who, parameters, seconds, seconds, seconds)
 
@@ -45,6 +53,8 @@ class RunBench(unittest.TestCase):
         self.write("bench_decode", "echo '{\"seconds\": 0.5, \"checksums\": 7}'")
         self.write("python", f"case \"$*\" in *decode_pillow*) echo '{{\"seconds\": 0.6, \"checksums\": 7}}' ;; *channels_last*) echo '{step('torch', 0.75)}' ;; "
                              f"*) echo '{step('torch', 1.0)}' ;; esac")
+
+        self.write("train_ddpm", TRAIN)
 
     def write(self, name, script):
         path = self.folder / name
@@ -86,6 +96,19 @@ class RunBench(unittest.TestCase):
         self.assertIn("| 1000 PNG files of 128x128 | 0.50 | 0.60 | 1.20 (1.20 to 1.20) | the same |", done.stdout)
         self.write("bench_decode", "echo '{\"seconds\": 0.5, \"checksums\": 8}'")
         self.assertIn("others", self.bench("--parts", "decode", "--python", self.folder / "python").stdout)
+
+    def test_training_says_when_it_began_and_what_the_plan_was_worth(self):
+        done = self.bench("--parts", "training")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        row = self.results()["training"][0]
+        self.assertEqual(row["planned_mib"], 1536)
+        for one in row["rounds"]:
+            self.assertGreaterEqual(one["start_s"], 0.1)
+            self.assertGreater(one["peak_rss_mib"], 0)
+        self.write("train_ddpm", f"{TRAIN}\nexit 1")
+        done = self.bench("--parts", "training")
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("train_ddpm", done.stderr)
 
     def test_refuses_to_compare_different_networks(self):
         self.write("python", f"echo '{step('torch', 1.0, parameters=6)}'")
