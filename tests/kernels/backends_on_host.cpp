@@ -5,7 +5,8 @@
 namespace imago::test {
 
 std::vector<BackendUnderTest> backends_under_test() {
-  static CpuBackend onednn(cpu::ConvWay::kOneDnn), direct(cpu::ConvWay::kDirect), winograd(cpu::ConvWay::kWinograd);
+  static CpuBackend onednn(cpu::ConvWay::kOneDnn), direct(cpu::ConvWay::kDirect),
+      winograd(cpu::ConvWay::kWinograd);
   constexpr double kWinograds = 2;  // see kernels/cpu/convolution/winograd.h; Winograd.* measures it
   return {{.backend = &reference_backend()},
           {.backend = &cpu_backend(), .convolution_noise = kWinograds},
