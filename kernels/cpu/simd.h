@@ -5,6 +5,10 @@
 // bfloat16; arithmetic is always float32: load() widens, store() rounds to nearest even.
 #pragma once
 
+#if defined(__AVX__)
+#include <immintrin.h>
+#endif
+
 #include <cstdint>
 #include <cstring>
 #include <utility>
@@ -27,8 +31,25 @@ typedef uint16_t VecH __attribute__((vector_size(kLanes * sizeof(uint16_t))));
 inline Vec splat(float f) {
   return f - Vec{};
 }
+/// The larger (smaller) of two; b where one of them is NaN. GCC makes one instruction of a > b ? a : b, but
+/// not where a or b is a constant.
 inline Vec maximum(Vec a, Vec b) {
+#if defined(__AVX512F__)
+  return _mm512_maskz_max_ps(0xffff, a, b);
+#elif defined(__AVX__)
+  return _mm256_max_ps(a, b);
+#else
   return a > b ? a : b;
+#endif
+}
+inline Vec minimum(Vec a, Vec b) {
+#if defined(__AVX512F__)
+  return _mm512_maskz_min_ps(0xffff, a, b);
+#elif defined(__AVX__)
+  return _mm256_min_ps(a, b);
+#else
+  return a < b ? a : b;
+#endif
 }
 
 inline Vec load(const float* p) {

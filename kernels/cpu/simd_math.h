@@ -31,6 +31,24 @@ inline Vec exp(Vec x) {
   return x > kExpHighest ? splat(__builtin_inff()) : y;
 }
 
+/// 2^x = 2^k 2^r with k = round(x), and 2^r on [-1/2, 1/2] by a polynomial of degree 6 that is 1 at 0
+/// (minimax, relative error 2.6e-9). Less work than exp, which has ln 2 to divide out: a softmax scales its
+/// scores by log2 e and takes this. Relative error at most 2^-22.9 (measured, as above); 0 below -126.5,
+/// infinity from 127.5, NaN stays NaN. A chain of 13 instructions, so several vectors take turns at it.
+template <int kCount>
+inline void exp2(Vec (&x)[kCount]) {
+  const float kMagic = 12582912.0f;
+  Vec t[kCount], p[kCount];
+  for (int i = 0; i < kCount; ++i) x[i] = minimum(splat(128.0f), maximum(splat(-127.0f), x[i]));
+  for (int i = 0; i < kCount; ++i) t[i] = x[i] + kMagic;
+  for (int i = 0; i < kCount; ++i) x[i] -= t[i] - kMagic;
+  for (int i = 0; i < kCount; ++i) p[i] = x[i] * 1.5594678e-4f + 1.3406644e-3f;
+  for (const float c : {9.6176930e-3f, 5.5503106e-2f, 2.4022653e-1f, 6.9314721e-1f, 1.0f}) {
+    for (int i = 0; i < kCount; ++i) p[i] = p[i] * x[i] + c;
+  }
+  for (int i = 0; i < kCount; ++i) x[i] = p[i] * (Vec)(((VecU)t[i] + 127u) << 23);
+}
+
 /// s(x) = 1 / (1 + e^-x)
 inline Vec sigmoid(Vec x) {
   return 1.0f / (1.0f + exp(-x));

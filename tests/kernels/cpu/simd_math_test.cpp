@@ -46,6 +46,36 @@ TEST(CpuMath, ExpAtItsEnds) {
   EXPECT_GT(vector_exp(-87.3f), 0);
 }
 
+float vector_exp2(float x) {
+  cpu::Vec several[] = {cpu::splat(x), cpu::splat(-x)};
+  cpu::exp2(several);
+  float lanes[cpu::kLanes];
+  cpu::store(lanes, several[0]);
+  return lanes[0];
+}
+
+TEST(CpuMath, Exp2IsWithinItsBound) {
+  double worst = 0;
+  for (float x = -126; x < 127.5f; x += 0.00047f) {
+    const double exact = std::exp2(static_cast<double>(x));
+    worst = std::max(worst, std::abs(vector_exp2(x) / exact - 1));
+  }
+  EXPECT_LE(worst, std::exp2(-22.9));
+  EXPECT_GE(worst, std::exp2(-25.0)) << "better than float32 can be: the test is broken";
+}
+
+TEST(CpuMath, Exp2AtItsEnds) {
+  const float infinity = std::numeric_limits<float>::infinity();
+  for (int k = -126; k < 128; ++k) EXPECT_EQ(vector_exp2(static_cast<float>(k)), std::exp2(k));
+  EXPECT_EQ(vector_exp2(-126.6f), 0);
+  EXPECT_EQ(vector_exp2(-1e30f), 0);
+  EXPECT_EQ(vector_exp2(-infinity), 0);
+  EXPECT_EQ(vector_exp2(127.6f), infinity);
+  EXPECT_EQ(vector_exp2(1e30f), infinity);
+  EXPECT_EQ(vector_exp2(infinity), infinity);
+  EXPECT_TRUE(std::isnan(vector_exp2(std::numeric_limits<float>::quiet_NaN())));
+}
+
 // bfloat16 stores round as the scalar type does: ties to even, NaN stays NaN.
 TEST(CpuMath, BFloat16RoundsAsTheScalarType) {
   uint32_t bits = 0x12345u;
