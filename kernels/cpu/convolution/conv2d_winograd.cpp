@@ -159,7 +159,7 @@ class Winograd {
                 float* products) const {
     const int64_t tiles = last - first;
     for (int p = 0; p < kPositions; ++p) {
-      gemm_tile<false>({windows + p * windows_step(), pitch_, 1}, u + p * filters_step(), kWidth,
+      gemm_tile<false>(RowMajor{windows + p * windows_step(), pitch_}, u + p * filters_step(), kWidth,
                        products + p * products_step(), kWidth, tiles, kWidth, conv_.c);
     }
     const auto channels = out_[panel];

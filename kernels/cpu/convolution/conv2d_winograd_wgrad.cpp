@@ -109,7 +109,7 @@ class WinogradWgrad {
         transform_dy<kRow>(tile, zeros, q + i * pitch_);
       }
       for (int p = 0; p < kPoints; ++p) {
-        const Strided transposed{q + p * kTiles * pitch_, 1, pitch_};  // [k][tile]
+        const ColumnMajor transposed{q + p * kTiles * pitch_, pitch_};  // [k][tile]
         const float* const window = v + p * kTiles * kWidth;
         float* const to = sums + p * sums_size();
         if (first == 0) {
