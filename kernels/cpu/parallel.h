@@ -8,9 +8,13 @@
 #include <omp.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cstdint>
+#include <functional>
+#include <utility>
 
 #include "kernels/cpu/simd.h"
+#include "kernels/cpu/thread_team.h"
 #include "kernels/dtype.h"
 #include "kernels/error.h"
 
@@ -25,28 +29,56 @@ inline int64_t ceil_div(int64_t a, int64_t b) {
 inline int64_t round_up(int64_t a, int64_t b) {
   return ceil_div(a, b) * b;
 }
+/// As many threads as OpenMP has: OMP_NUM_THREADS and omp_set_num_threads() rule our loops and oneDNN's
+/// alike.
 inline int max_threads() {
   return omp_get_max_threads();
 }
+
+/// Where a thread stands: as which of a loop's threads, if in any.
+struct ThreadPlace {
+  int index = 0;
+  bool in_loop = false;
+};
+inline constinit thread_local ThreadPlace thread_place;
+
+/// Of the threads of the innermost loop: 0 .. max_threads() - 1.
 inline int thread_index() {
-  return omp_get_thread_num();
+  return thread_place.index;
 }
 
 /// f(i) for i in [0, count). Every thread takes the next i when it has time: right for items that are long or
-/// unequal, and beside busy neighbours.
+/// unequal, and beside busy neighbours. A loop within a loop is its thread's alone.
 template <class F>
 void parallel_items(int64_t count, F&& f) {
-#pragma omp parallel for schedule(dynamic, 1) if (count > 1)
-  for (int64_t i = 0; i < count; ++i) f(i);
+  const bool alone = thread_place.in_loop || omp_in_parallel();
+  const auto threads = static_cast<int>(alone ? 1 : std::min<int64_t>(count, max_threads()));
+  std::atomic<int64_t> next = 0;
+  const auto take_items = [&](int index) {
+    const ThreadPlace before = std::exchange(thread_place, {index, alone || threads > 1});
+    const struct Return {
+      const ThreadPlace& to;
+      ~Return() { thread_place = to; }
+    } back{before};
+    for (int64_t i; (i = next.fetch_add(1, std::memory_order_relaxed)) < count;) f(i);
+  };
+  if (threads > 1) {
+    team_of_this_thread().run(threads, std::cref(take_items));
+  } else {
+    take_items(0);
+  }
 }
 
-/// f(begin, end) for chunks of `chunk` consecutive elements of [0, n). Every thread gets one contiguous run
-/// of chunks: right for streaming through memory.
+/// f(begin, end) for chunks of `chunk` consecutive elements of [0, n), several in a row to a thread: right
+/// for streaming through memory.
 template <class F>
 void parallel_chunks(int64_t n, int64_t chunk, F&& f) {
-  const int64_t count = ceil_div(n, chunk);
-#pragma omp parallel for schedule(static) if (count > 1)
-  for (int64_t i = 0; i < count; ++i) f(i * chunk, std::min(n, (i + 1) * chunk));
+  const int64_t count = ceil_div(n, chunk), runs = std::min(count, 4 * int64_t{max_threads()});
+  parallel_items(runs, [&](int64_t run) {
+    for (int64_t i = run * count / runs; i < (run + 1) * count / runs; ++i) {
+      f(i * chunk, std::min(n, (i + 1) * chunk));
+    }
+  });
 }
 
 /// f(i, lanes) for i = begin, begin + kLanes, ... : lanes is kLanes, but for the last, shorter rest. The
