@@ -7,10 +7,11 @@
 // a quarter of the products of direct convolution, in exchange for transforms whose cost does not grow with
 // the other side's channels: for 128 channels about a tenth of the products' time.
 //
-//   U.  Once a call, or by every thread for itself where one block holds all tiles, in panels of two vectors
-//   of output channels, [panel][position][c][kWidth]. A filter's nine taps
-//       lie C apart, so a square block of output channels x input channels is transposed in registers on its
-//       way.
+//   U.  Once a call, in panels of two vectors of output channels, [panel][position][c][kWidth]. Where one
+//   block
+//       holds all tiles, every thread makes its own, 64 input channels at a time, which are used at once,
+//       from the second-level cache. A filter's nine taps lie C apart, so a square block of output channels x
+//       input channels is transposed in registers on its way.
 //   V.  A block of tiles at a time, vectorised over channels, [position][tile][c], at most kBlockFloats: it
 //   stays
 //       in the second-level cache while all panels pass. Windows are read from x as it lies, one source after
@@ -37,6 +38,8 @@ namespace {
 constexpr int64_t kWidth = 2 * kLanes;               // output channels of a panel
 constexpr int64_t kBlockFloats = 160 * 1024;         // of V: 640 KiB
 constexpr int64_t kLeastTiles = 8, kMostTiles = 48;  // of a block
+constexpr int64_t kSlice = 64;                       // input channels of U where one block holds all tiles
+constexpr int64_t kSliceStep = kSlice * kWidth + kStagger;
 
 template <class T>
 class Winograd {
@@ -71,15 +74,17 @@ class Winograd {
 
     const int64_t depths = ceil_div(conv_.c, int64_t{kLanes});
     parallel_items(panels_ * depths, [&](int64_t item) {
-      const int64_t panel = item / depths;
-      transform_filters(panel, item % depths * kLanes, u + panel * panel_size(), filters);
+      const int64_t panel = item / depths, c = item % depths * kLanes;
+      transform_filters(panel, c, u + panel * panel_size() + c * kWidth, filters_step(), filters);
     });
     parallel_items(blocks_, [&](int64_t item) {
       const int64_t first = item * block_, last = std::min(tiles_.count, first + block_);
       float* const windows = memory + thread_index() * own_size();
       transform_windows(first, last, zeros, windows);
       for (int64_t p = 0; p < panels_; ++p) {
-        multiply(p, first, last, u + p * panel_size(), windows, windows + windows_size());
+        const float* const panel = u + p * panel_size();
+        multiply<false>(last - first, panel, filters_step(), windows, conv_.c, windows + windows_size());
+        write_panel(p, first, last, windows + windows_size());
       }
     });
   }
@@ -93,10 +98,12 @@ class Winograd {
   int64_t windows_size() const { return kPositions * windows_step(); }
   int64_t products_size() const { return kPositions * products_step(); }
   int64_t shared_panels() const { return blocks_ > 1 ? panels_ : 0; }
-  int64_t own_size() const { return windows_size() + products_size() + (blocks_ > 1 ? 0 : panel_size()); }
+  int64_t own_size() const {
+    return windows_size() + products_size() + (blocks_ > 1 ? 0 : kPositions * kSliceStep);
+  }
 
-  /// Threads share out the panels; each transforms all windows for itself, and a panel of filters just before
-  /// it is used.
+  /// Threads share out the panels; each transforms all windows for itself, and a slice of a panel's filters
+  /// just before it is used.
   template <class Filters>
   void run_one_block(const T* zeros, float* memory, const Filters& filters) const {
     const int64_t groups = std::min<int64_t>(panels_, max_threads());
@@ -106,14 +113,22 @@ class Winograd {
       float* const u = products + products_size();
       transform_windows(0, tiles_.count, zeros, windows);
       for (int64_t p = group * panels_ / groups; p < (group + 1) * panels_ / groups; ++p) {
-        for (int64_t c = 0; c < conv_.c; c += kLanes) transform_filters(p, c, u, filters);
-        multiply(p, 0, tiles_.count, u, windows, products);
+        for (int64_t c = 0; c < conv_.c; c += kSlice) {
+          const int64_t end = std::min(conv_.c, c + kSlice);
+          for (int64_t i = c; i < end; i += kLanes) {
+            transform_filters(p, i, u + (i - c) * kWidth, kSliceStep, filters);
+          }
+          c == 0 ? multiply<false>(tiles_.count, u, kSliceStep, windows, end, products)
+                 : multiply<true>(tiles_.count, u, kSliceStep, windows + c, end - c, products);
+        }
+        write_panel(p, 0, tiles_.count, products);
       }
     });
   }
 
+  /// Input channels [c, c + kLanes) of a panel, to u; `step` floats from one position to the next.
   template <class Filters>
-  void transform_filters(int64_t panel, int64_t c, float* u, const Filters& filters) const {
+  void transform_filters(int64_t panel, int64_t c, float* u, int64_t step, const Filters& filters) const {
     const auto channels = out_[panel];
     const int64_t depth = std::min<int64_t>(kLanes, conv_.c - c);
     for (int64_t v = 0; v < kWidth; v += kLanes) {
@@ -128,7 +143,7 @@ class Winograd {
         for (int tap = 0; tap < kFilter * kFilter; ++tap) g[tap / kFilter][tap % kFilter] = taps[tap][i];
         both_ways<filter>(g, transformed);
         for (int p = 0; p < kPositions; ++p) {
-          store(u + p * filters_step() + (c + i) * kWidth + v, transformed[p / kPoints][p % kPoints]);
+          store(u + p * step + i * kWidth + v, transformed[p / kPoints][p % kPoints]);
         }
       }
     }
@@ -154,14 +169,18 @@ class Winograd {
     }
   }
 
-  /// All products of one panel, and y's tiles.
-  void multiply(int64_t panel, int64_t first, int64_t last, const float* u, const float* windows,
+  /// M = V U, or M += V U with kAdd, for one panel and `depth` input channels, `step` floats of u a position.
+  template <bool kAdd>
+  void multiply(int64_t tiles, const float* u, int64_t step, const float* windows, int64_t depth,
                 float* products) const {
-    const int64_t tiles = last - first;
     for (int p = 0; p < kPositions; ++p) {
-      gemm_tile<false>(RowMajor{windows + p * windows_step(), pitch_}, u + p * filters_step(), kWidth,
-                       products + p * products_step(), kWidth, tiles, kWidth, conv_.c);
+      gemm_tile<kAdd>(RowMajor{windows + p * windows_step(), pitch_}, u + p * step, kWidth,
+                      products + p * products_step(), kWidth, tiles, kWidth, depth);
     }
+  }
+
+  /// y's tiles of one panel.
+  void write_panel(int64_t panel, int64_t first, int64_t last, const float* products) const {
     const auto channels = out_[panel];
     for (int64_t t = first; t < last; ++t) {
       const float* const m = products + (t - first) * kWidth;
