@@ -16,7 +16,7 @@
 // per-image bias, residual and scale go in, and y is rounded and written once.
 //
 // Where one strip holds all pixels, threads share out panels and pack what they use: nobody waits for the
-// packing of others, and a thread is woken only for work that is worth it.
+// packing of others, and a thread is called only for work that is worth it.
 //
 // dgrad with stride 1 is the same sum over dy with the filter turned by 180 degrees and K and C exchanged:
 // only the packing of the weights differs. Every output has one order of summation, whatever the threads.
@@ -36,7 +36,8 @@ namespace {
 
 constexpr int64_t kStripPixels = 256;
 constexpr int64_t kBlockDepth = 384;         // of (r,s,c): a panel block of 24 KiB
-constexpr int64_t kLeastProducts = 1 << 20;  // for which a thread is woken: some 10 us
+constexpr int64_t kLeastProducts = 1 << 18;  // for which a thread is called: some 10 us
+constexpr int64_t kPacking = 8;              // products in whose time a weight is packed
 
 /// A contiguous piece of the sum: values [begin, begin + length) of S*C, of one filter row.
 struct Segment {
@@ -141,10 +142,11 @@ class Direct {
     return window_size() + round_up(kStripPixels, kPixels) * kWidth;
   }  // and the sums
 
-  /// Threads share out the panels and pack what they use: as many threads as are worth waking.
+  /// Threads share out the panels and pack what they use: as many threads as are worth calling.
   template <class Filters>
   void run_one_strip(const Filters& filters, float* panels, float* memory) const {
-    const int64_t products = conv_.n * conv_.ho * conv_.wo * panels_ * panel_size();
+    const int64_t pixels = conv_.n * conv_.ho * conv_.wo,
+                  products = (pixels + kPacking) * panels_ * panel_size();
     const int64_t groups =
         std::clamp<int64_t>(products / kLeastProducts, 1, std::min<int64_t>(panels_, max_threads()));
     parallel_items(groups, [&](int64_t group) {
