@@ -31,16 +31,13 @@ struct ForwardOut {
   bool vector;         // K is a multiple of 8 and everything is aligned
 
   __device__ __forceinline__ void operator()(int pixel, int k, float (&v)[8]) const {
-    const int64_t at = static_cast<int64_t>(pixel) * columns + k;
-    const int64_t at_image = static_cast<int64_t>(image.divide(pixel)) * columns + k;
     if (vector) {
-      add8(v, bias, k);
-      add8(v, per_image_bias, at_image);
-      add8(v, residual, at);
-#pragma unroll
-      for (int e = 0; e < 8; ++e) v[e] *= scale;
-      store8(y + at, v);
+      float more[8] = {};
+      if (const T* const from = added(pixel, k)) load8(from, more);
+      put8(pixel, k, v, more);
     } else {
+      const int64_t at = static_cast<int64_t>(pixel) * columns + k;
+      const int64_t at_image = static_cast<int64_t>(image.divide(pixel)) * columns + k;
 #pragma unroll
       for (int e = 0; e < 8; ++e) {
         if (k + e >= columns) break;
@@ -51,6 +48,21 @@ struct ForwardOut {
         y[at + e] = from_float<T>(f * scale);
       }
     }
+  }
+
+  // ---- In eights, for who knows that `vector` holds ----
+
+  /// Where the residual's lie; null without one.
+  __device__ __forceinline__ const T* added(int pixel, int k) const {
+    return residual ? residual + static_cast<int64_t>(pixel) * columns + k : nullptr;
+  }
+  /// y, with the residual's values in `more`: zeros without one.
+  __device__ __forceinline__ void put8(int pixel, int k, float (&v)[8], const float (&more)[8]) const {
+    add8(v, bias, k);
+    add8(v, per_image_bias, static_cast<int64_t>(image.divide(pixel)) * columns + k);
+#pragma unroll
+    for (int e = 0; e < 8; ++e) v[e] = (v[e] + more[e]) * scale;
+    store8_global(y + static_cast<int64_t>(pixel) * columns + k, v);
   }
 };
 
@@ -73,13 +85,10 @@ struct DgradOut {
     image_width.split(p, i, j);
     const int64_t pixel =
         (static_cast<int64_t>(n) * height + first_h + i * stride) * width + first_w + j * stride;
-#pragma unroll
-    for (int e = 0; e < 8; ++e) v[e] *= scale;
     if (vector) {
-      const bool second = c >= channels_a;
-      const int64_t to = at(pixel, c, second);
-      add8(v, second ? so_far_b : so_far_a, to);
-      store8_global((second ? b : a) + to, v);
+      float more[8] = {};
+      if (const T* const from = added(pixel, c)) load8(from, more);
+      put8(pixel, c, v, more);
     } else {
 #pragma unroll
       for (int e = 0; e < 8; ++e) {
@@ -87,10 +96,29 @@ struct DgradOut {
         const bool second = c + e >= channels_a;
         const int64_t to = at(pixel, c + e, second);
         const T* const so_far = second ? so_far_b : so_far_a;
-        (second ? b : a)[to] = from_float<T>(so_far ? v[e] + to_float(so_far[to]) : v[e]);
+        const float sum = v[e] * scale;
+        (second ? b : a)[to] = from_float<T>(so_far ? sum + to_float(so_far[to]) : sum);
       }
     }
   }
+
+  // ---- In eights, for who knows that `vector` holds; `pixel` of dx ----
+
+  /// Where those of so_far lie; null without.
+  __device__ __forceinline__ const T* added(int64_t pixel, int c) const {
+    const bool second = c >= channels_a;
+    const T* const so_far = second ? so_far_b : so_far_a;
+    return so_far ? so_far + at(pixel, c, second) : nullptr;
+  }
+  /// dx, with the values of so_far in `more`: zeros without.
+  __device__ __forceinline__ void put8(int64_t pixel, int c, float (&v)[8], const float (&more)[8]) const {
+    const bool second = c >= channels_a;
+#pragma unroll
+    for (int e = 0; e < 8; ++e) v[e] = v[e] * scale + more[e];
+    store8_global((second ? b : a) + at(pixel, c, second), v);
+  }
+
+ private:
   __device__ __forceinline__ int64_t at(int64_t pixel, int c, bool second) const {
     return second ? pixel * channels_b + (c - channels_a) : pixel * channels_a + c;
   }

@@ -12,12 +12,15 @@
 //
 // Blocks are persistent, one a multiprocessor: on an H100 each takes every 132nd tile. The results go from
 // the accumulators straight to memory, so the rings stay in use, and while the consumers finish one tile the
-// producer fetches the next.
+// producer fetches the next. One warpgroup runs as many steps ahead of the other as the rings hold: while it
+// finishes its half of a tile, the other has the tensor cores to itself. What is added to the results (a
+// residual, earlier gradients) comes two pixels ahead, the first two while the tensor cores work.
 //
 // Cost, per tile and 64 channels of one tap: 256 x 128 x 64 products take 1024 cycles of the tensor cores;
 // they read 96 bytes of shared memory a cycle (of 128), and load 16 KiB of filter and 13 KiB of pixels (3x3),
-// 28 bytes a cycle from L2. What keeps it from the peak: the tensor cores rest while both warpgroups finish
-// their tiles (about 2500 cycles after 18 to 72 steps). Expected: 60 to 80 % of 989 TFLOP/s.
+// 28 bytes a cycle from L2. To finish a tile takes each warp some 2200 instructions
+// (bench/results/cuda_sass.md), two warps a scheduler: with 18 steps (3x3, 128 channels) a quarter of the
+// products' time, half of it beside the other warpgroup's products. Expected: 60 to 75 % of 989 TFLOP/s.
 #include "kernels/cuda/convolution/conv2d_special.h"
 
 #include "kernels/cuda/convolution/hopper_pixels.h"
@@ -38,6 +41,7 @@ struct Plan {
   int pixel_stages, filter_stages;
   int height, width, images;  // of the output
   int tiles;                  // boxes x tiles of 128 output channels, channels first
+  int lag;                    // steps from one warpgroup to the other
   Divisor output_tiles;
 
   __host__ __device__ int shared_taps() const { return boxes.halo + 1; }  // vertical taps that one box serves
@@ -179,39 +183,77 @@ __device__ __forceinline__ void gather_channels(float2 (&pair)[4]) {
   swap(pair[1], pair[3], 2, upper);
 }
 
-/// Straight from the accumulators: every four lanes store 32 neighbouring channels of a pixel, 64 bytes.
-template <int kParts, class Out>
-__device__ __forceinline__ void finish(const Plan& plan, const Out& out, int box, int first, int first_output,
-                                       const float (&sum)[kParts][kOutputs / 2]) {
-  const int lane = static_cast<int>(threadIdx.x) % 32;
-  const int warp = static_cast<int>(threadIdx.x) % kWarpgroup / 32;
-  int n0, h0, w0;
-  plan.boxes.origin(box, n0, h0, w0);
+/// A thread's place in a tile. Its accumulators are lines: 2 kParts pixels with 128 channels, of which it
+/// finishes, after gather_channels, eight neighbours in each of four groups of 32.
+struct Lines {
+  int image, row, column;  // of the box's first pixel
+  int first_pixel;         // of line 0, in the box
+  int first_channel;       // of group 0
+
+  __device__ Lines(const Plan& plan, int box, int first, int first_output) {
+    const int lane = static_cast<int>(threadIdx.x) % 32,
+              warp = static_cast<int>(threadIdx.x) % kWarpgroup / 32;
+    plan.boxes.origin(box, image, row, column);
+    first_pixel = first + 16 * warp + lane / 4;
+    first_channel = first_output + lane % 4 * 8;
+  }
+  /// The pixel of a line in the output [N,H,W]; -1 outside of it.
+  __device__ __forceinline__ int pixel(const Plan& plan, int line) const {
+    const int q = first_pixel + 64 * (line / 2) + 8 * (line % 2);
+    const int w = column + (q & ((1 << plan.boxes.log_w) - 1));
+    const int h = row + ((q >> plan.boxes.log_w) & ((1 << plan.boxes.log_h) - 1));
+    const int n = image + (q >> (plan.boxes.log_w + plan.boxes.log_h));
+    const bool inside = w < plan.width && h < plan.height && n < plan.images;
+    return inside ? (n * plan.height + h) * plan.width + w : -1;
+  }
+};
+
+constexpr int kGroups = kOutputs / 32;
+
+/// What is added to one line, as it lies in memory; zeros where nothing is.
+struct Added {
+  uint4 group[kGroups];
+
+  template <class Out>
+  __device__ __forceinline__ void load(const Out& out, int pixel, int first_channel) {
 #pragma unroll
-  for (int i = 0; i < kParts; ++i)
-#pragma unroll
-    for (int half = 0; half < 2; ++half) {
-      const int q = first + 64 * i + 16 * warp + 8 * half + lane / 4;
-      const int w = w0 + (q & ((1 << plan.boxes.log_w) - 1));
-      const int h = h0 + ((q >> plan.boxes.log_w) & ((1 << plan.boxes.log_h) - 1));
-      const int n = n0 + (q >> (plan.boxes.log_w + plan.boxes.log_h));
-      const bool inside = w < plan.width && h < plan.height && n < plan.images;
-      const int pixel = (n * plan.height + h) * plan.width + w;
-#pragma unroll
-      for (int c = 0; c < kOutputs; c += 32) {
-        float2 pair[4];
-#pragma unroll
-        for (int j = 0; j < 4; ++j) {
-          const int at = (c / 8 + j) * 4 + 2 * half;
-          pair[j] = make_float2(sum[i][at], sum[i][at + 1]);
-        }
-        gather_channels(pair);
-        const int channel = first_output + c + lane % 4 * 8;
-        if (!inside || channel >= out.columns) continue;
-        float v[8] = {pair[0].x, pair[0].y, pair[1].x, pair[1].y, pair[2].x, pair[2].y, pair[3].x, pair[3].y};
-        out(pixel, channel, v);
-      }
+    for (int g = 0; g < kGroups; ++g) {
+      const int channel = first_channel + 32 * g;
+      const T* const from = pixel >= 0 && channel < out.columns ? out.added(pixel, channel) : nullptr;
+      group[g] = make_uint4(0, 0, 0, 0);
+      if (from) group[g] = *reinterpret_cast<const uint4*>(from);
     }
+  }
+};
+
+/// Straight from the accumulators: every four lanes store 32 neighbouring channels of a pixel, 64 bytes.
+/// `added` is that of the first lines; each line asks for that of a later one.
+template <int kParts, class Out>
+__device__ __forceinline__ void finish(const Plan& plan, const Out& out, const Lines& lines,
+                                       Added (&added)[kHopperLinesAhead],
+                                       const float (&sum)[kParts][kOutputs / 2]) {
+#pragma unroll
+  for (int line = 0; line < 2 * kParts; ++line) {
+    const Added now = added[line % 2];
+    if (line + 2 < 2 * kParts) added[line % 2].load(out, lines.pixel(plan, line + 2), lines.first_channel);
+    const int pixel = lines.pixel(plan, line);
+#pragma unroll
+    for (int g = 0; g < kGroups; ++g) {
+      float2 pair[4];
+#pragma unroll
+      for (int j = 0; j < 4; ++j) {
+        const int at = (4 * g + j) * 4 + 2 * (line % 2);
+        pair[j] = make_float2(sum[line / 2][at], sum[line / 2][at + 1]);
+      }
+      gather_channels(pair);
+      const int channel = lines.first_channel + 32 * g;
+      if (pixel < 0 || channel >= out.columns) continue;
+      float v[8] = {pair[0].x, pair[0].y, pair[1].x, pair[1].y, pair[2].x, pair[2].y, pair[3].x, pair[3].y};
+      float more[8];
+      load8(reinterpret_cast<const T*>(&now.group[g]), more);
+      out.put8(pixel, channel, v, more);
+    }
+  }
 }
 
 /// grid: a block a multiprocessor, or as many as there are tiles. Warpgroup 0 loads, 1 and 2 multiply.
@@ -244,11 +286,17 @@ __global__ void __launch_bounds__(kConsumers + kWarpgroup, 1)
     ptx::registers_increase<232>();
     constexpr int kParts = kPixels / 128;
     const int first = (warpgroup - 1) * 64 * kParts;
+    if (warpgroup == 2) ptx::mbarrier_wait(rings.filters.full + plan.lag, 0);
     for (int tile = first_tile; tile < plan.tiles; tile += step) {
       plan.output_tiles.split(tile, box, outputs);
+      const Lines lines(plan, box, first, outputs * kOutputs);
+      Added added[kHopperLinesAhead];  // comes while the tensor cores work
+#pragma unroll
+      for (int line = 0; line < kHopperLinesAhead; ++line)
+        added[line].load(out, lines.pixel(plan, line), lines.first_channel);
       float sum[kParts][kOutputs / 2] = {};
       consume<kDgrad, kParts>(rings, at, plan, first, sum);
-      finish<kParts>(plan, out, box, first, outputs * kOutputs, sum);
+      finish<kParts>(plan, out, lines, added, sum);
     }
   }
 #endif
@@ -285,6 +333,7 @@ void run(const Gpu& gpu, const Concat& x, ConstTensorRef w, int top, int left, c
                   .width = static_cast<int>(output[2]),
                   .images = static_cast<int>(output[0]),
                   .tiles = static_cast<int>(tiling.tiles()),
+                  .lag = tiling.lag(x.channels() / kBlock * w.shape[1] * w.shape[2]),
                   .output_tiles = Divisor(tiling.output_tiles)};
 
   LaunchConfig config;

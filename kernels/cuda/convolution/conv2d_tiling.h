@@ -62,6 +62,8 @@ constexpr int kHopperOutputs = 128;                             // output channe
 constexpr int kHopperFilterBytes = kHopperOutputs * kRowBytes;  // a stage of filters: 64 channels in, 128 out
 constexpr int kHopperConsumers = 2 * kWarpgroup;                // threads that multiply
 constexpr int kHopperThreads = kHopperConsumers + kWarpgroup;   // and one warpgroup that loads
+constexpr int kHopperLinesAhead =
+    2;  // pixels of a thread whose residual is on its way before they are finished
 
 struct HopperTiling {
   BoxShape boxes;        // of the output
@@ -71,6 +73,11 @@ struct HopperTiling {
   size_t shared_bytes;
 
   int64_t tiles() const { return boxes.count * output_tiles; }
+  /// Steps, of `steps` a tile, that the second warpgroup of consumers stays behind the first: as far as the
+  /// rings reach.
+  int lag(int64_t steps) const {
+    return static_cast<int>(std::min<int64_t>({filter_stages, pixel_stages * (boxes.halo + 1), steps})) - 1;
+  }
   /// Each takes one tile after the other, and has its multiprocessor to itself.
   int64_t blocks(const GpuLimits& gpu) const { return std::min<int64_t>(tiles(), gpu.sms); }
 };
