@@ -39,12 +39,13 @@ CLASSES = (  # the first that matches
     ("branch", r"BRA|CALL|RET|BSYNC|BSSY|WARPSYNC|EXIT"),
     ("integer", r"U?(IMAD|IADD|ISETP|LOP|SHF|LEA|SEL|IABS|PRMT|MOV|VIADD)"), ("other", r""))
 NAMES = tuple(name for name, _ in CLASSES)
+END = "end"
 
 
 @dataclasses.dataclass
 class Loop:
     kernel: str
-    number: int  # in the kernel, the longest first; 0: the kernel as a whole
+    number: int | str  # in the kernel, the longest first; 0: the kernel as a whole; END: no loop, see epilogue()
     counts: dict
 
     @property
@@ -78,6 +79,15 @@ def loops_of(kernel, instructions):
     hot = sorted((body for body in bodies if len(body) >= 24), key=lambda body: (-len(body), body[0][0]))
     for number, body in enumerate(hot, 1):
         yield Loop(kernel, number, count(body))
+    if behind := epilogue(instructions, bodies):
+        yield Loop(kernel, END, count(behind))
+
+
+def epilogue(instructions, bodies):
+    """What stands between the last loop of wgmma and the last store: what a finished tile costs, unrolled."""
+    products = [body[-1][0] for body in bodies if any(op.startswith("HGMMA") for _, op, _ in body)]
+    stores = [address for address, operation, _ in instructions if operation.startswith("STG")]
+    return [i for i in instructions if products and stores and max(products) < i[0] <= max(stores)]
 
 
 def kernels(text):
@@ -129,8 +139,9 @@ def table(loops):
 def page(loops):
     return f"""# Instructions of the hot kernels
 
-What ptxas (CUDA 13.0) makes of them for sm_90a: each kernel as a whole, then its innermost loops, the longest first.
-Written by `lab/sass/sass.py table`; the test `cuda_sass` holds the build to it.
+What ptxas (CUDA 13.0) makes of them for sm_90a: each kernel as a whole, then its innermost loops, the longest first, and
+*end*, what stands between the last loop of wgmma and the last store. Written by `lab/sass/sass.py table`; the test
+`cuda_sass` holds the build to it, and the cost model (`lab/cost_model/sass_table.h`) counts with it.
 
 {table(loops)}
 """
@@ -138,7 +149,7 @@ Written by `lab/sass/sass.py table`; the test `cuda_sass` holds the build to it.
 
 def read_table(text):
     rows = [[cell.strip() for cell in line.strip("|\n ").split(" | ")] for line in text.splitlines()
-            if re.search(r"\| (all|\d+) \|", line)]
+            if re.search(r"\| (all|end|\d+) \|", line)]
     return {(row[0], row[1]): dict(zip(NAMES, map(int, row[3:]))) for row in rows}
 
 
@@ -149,7 +160,8 @@ def complaints(loops, before):
         if old is None:
             continue
         total = sum(old.values())
-        place = f"{loop.kernel}, {f'loop {loop.number}' if loop.number else 'as a whole'}"
+        part = "the end" if loop.number == END else f"loop {loop.number}" if loop.number else "as a whole"
+        place = f"{loop.kernel}, {part}"
         if loop.number and loop.total > MOST_GROWTH * total:
             yield f"{place}: {loop.total} instructions, {total} in the table"
         for access in ("LDG", "STG"):

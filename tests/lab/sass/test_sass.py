@@ -48,6 +48,16 @@ class Sass(unittest.TestCase):
         said = list(sass.complaints(loops_of(narrow), table))
         self.assertIn("copy, loop 1: 0 STG of 16 bytes, 1 in the table, and more narrow ones", said)
 
+    def test_what_follows_the_products(self):
+        text = disassembly(["HGMMA.64x128x16.F32.BF16 R24, gdesc[UR8], R24"] + ["FADD R4, R4, R5"] * 24)
+        behind = ["FMUL R4, R4, R5", "STG.E.128 [R8.64], R4", "FMUL R4, R4, R5"]
+        first = text.count("\n")
+        text += "".join(f"\n        /*{16 * (first + i):04x}*/                   {op} ;  /* 0x0 */"
+                        for i, op in enumerate(behind))
+        loops = list(sass.loops_of("product", sass.kernels(text)["_Z4copyPf"]))
+        self.assertEqual((loops[-1].number, loops[-1].counts), ("end", {"branch": 1, "float": 1, "STG 16": 1}))
+        self.assertIn(("product", "end"), sass.read_table(sass.page(loops)))
+
     def test_a_kernel_that_is_gone(self):
         table = sass.read_table(sass.page(loops_of(WIDE)))
         self.assertEqual(list(sass.complaints([], table)), ["copy: in the table, but not in the build"])
