@@ -2,6 +2,7 @@
 // a measurement is.
 //
 //   bench_cost --config bench/configs/ddpm_cifar10_32.json --batch_size 128 --precision bf16 --by shape
+//   bench_cost --config bench/configs/ddpm_cifar10_32.json --batch_size 128 --precision bf16 --page
 //   bench_train_step --device cuda --config ... --profile_json measured.json
 //   bench_cost --config ... --by layer --measured measured.json
 //
@@ -21,7 +22,7 @@ namespace {
 struct Options {
   std::string config, gpu = "h100", precision = "bf16", by = "shape", json, measured;
   int batch_size = 128, resolution = 0;
-  bool markdown = false;
+  bool markdown = false, page = false;
 };
 
 Options parse(int argc, char** argv) {
@@ -44,6 +45,8 @@ Options parse(int argc, char** argv) {
   app.add_option("--measured", o.measured, "times by layer, from bench_train_step --profile_json");
   app.add_option("--json", o.json, "also write every operation and its kernels into this file");
   app.add_flag("--markdown", o.markdown, "tables in Markdown");
+  app.add_flag("--page", o.page,
+               "all tables, with what they mean, as a page in Markdown: bench/results/expected_*.md");
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& e) {
@@ -88,6 +91,50 @@ void print_head(const Options& o, const GpuModel& gpu, const CostRow& all) {
       lower_bound);
 }
 
+constexpr const char* kPageHead =
+    R"(# Expected, not measured: a training step
+
+No GPU has run this. It is what [the cost model](../../lab/cost_model/cost_model.h) says of the kernels as they are:
+launches, tiles and blocks are those of the launchers (a test holds the model to that), instructions those that
+[the compiler made](cuda_sass.md), and times follow from them and from constants that are assumed. Written by
+
+    bench_cost --config %s --batch_size %d --precision %s --gpu %s --page
+
+[What to do about it](../../docs/cost_model.md).
+
+)";
+
+constexpr const char* kPageColumns =
+    R"(*lower bound*: the operation's own FLOPs or bytes at the rate of the chip, summed over its launches. *blocks*, *waves*,
+*in use* (multiprocessors with work while the launch lasts), *shared B/FLOP* (bytes of shared memory a useful FLOP) and
+*limit* are those of the launch that takes longest.
+)";
+
+constexpr const char* kPageLosses =
+    R"(Into what the milliseconds fall: *padding*, products with zeros and bytes moved twice; *operands*, waiting for shared
+memory, L2 or instructions; *latency*, prologues, epilogues and chains of loads; *tail*, multiprocessors without work;
+*passes*, launches that add nothing of their own; *launch*, the gap before each.
+)";
+
+void print_page(const Options& o, const GpuModel& gpu, const std::vector<RecordedOperation>& operations,
+                const std::vector<OperationCost>& costs) {
+  const auto rows = [&](CostGrouping by) { return group_costs(costs, by); };
+  const auto by_work = [&](CostGrouping by) { return format_costs(rows(by), by, TableStyle::kMarkdown); };
+  const auto by_loss = [&](CostGrouping by) { return format_losses(rows(by), by, TableStyle::kMarkdown); };
+  std::printf(kPageHead, o.config.c_str(), o.batch_size, o.precision.c_str(), o.gpu.c_str());
+  print_head(o, gpu, total_of(rows(CostGrouping::kOperation)));
+  std::printf("## By operation\n\n%s\n%s\n%s\n%s\n", kPageColumns, by_work(CostGrouping::kOperation).c_str(),
+              kPageLosses, by_loss(CostGrouping::kOperation).c_str());
+  std::printf("## By kernel\n\n%s\n", by_loss(CostGrouping::kKernel).c_str());
+  std::printf(
+      "## By shape\n\nLayers whose operation, filter and resolution (of its input) are the same; linear "
+      "layers are "
+      "filters of 1x1\nover rows.\n\n%s\n",
+      by_work(CostGrouping::kShape).c_str());
+  std::printf("## What if a constant is wrong\n\nThe whole step, with one constant changed.\n\n%s",
+              format_sensitivity(gpu, operations, TableStyle::kMarkdown).c_str());
+}
+
 int run(int argc, char** argv) {
   const Options o = parse(argc, argv);
   const CostGrouping grouping = grouping_of(o.by);
@@ -96,7 +143,12 @@ int run(int argc, char** argv) {
   const GpuModel& gpu = gpu_model(o.gpu);
   MeasuredTimes measured;
   if (!o.measured.empty()) measured = read_measured(o.measured);
-  const std::vector<OperationCost> costs = cost_of(gpu, record_training_step(train_config(o)));
+  const std::vector<RecordedOperation> operations = record_training_step(train_config(o));
+  const std::vector<OperationCost> costs = cost_of(gpu, operations);
+  if (o.page) {
+    print_page(o, gpu, operations, costs);
+    return 0;
+  }
   const std::vector<CostRow> rows = group_costs(costs, grouping, &measured);
   const TableStyle style = o.markdown ? TableStyle::kMarkdown : TableStyle::kText;
   print_head(o, gpu, total_of(rows));

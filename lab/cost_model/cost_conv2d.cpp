@@ -5,6 +5,7 @@
 #include "kernels/cuda/device/flat_tiling.h"
 #include "kernels/dtype.h"
 #include "lab/cost_model/cost_model.h"
+#include "lab/cost_model/sass_table.h"
 
 namespace imago {
 
@@ -28,9 +29,23 @@ double epilogue_issue(double results) {
   return results / 8 * assumed::kEpilogue / GpuModel::kLanesPerCycle;
 }
 
-/// Issue cycles of results that go from accumulators straight to memory: conv2d_hopper.cu.
-double direct_epilogue(double results) {
-  return results * assumed::kExchange / GpuModel::kLanesPerCycle + epilogue_issue(results);
+constexpr double kConsumerWarps = kHopperConsumers / 32.0;
+
+/// Cycles in which the consumers of conv2d_hopper.cu finish a tile, straight from the accumulators: two warps
+/// a scheduler, each a chain of groups of 32 channels that exchanges its results in two rounds of shuffles
+/// and waits for each bias. What is added is there in time, or as late as memory is.
+double hopper_finish(const GpuModel& gpu, const HopperTiling& t, const Operation& o, double instructions,
+                     double products) {
+  const double lines = 2 * t.pixels / 128.0, groups = lines * kHopperOutputs / 32;
+  const double waits =
+      groups * gpu.l1_latency * (4 / 3.0 + (o.epilogue.bias ? 1 : 0) + (o.epilogue.per_image_bias ? 1 : 0));
+  const double cycles =
+      std::max(issue_cycles(kConsumerWarps, instructions) / gpu.issue_share, instructions + waits);
+  if (!o.epilogue.residual && !o.so_far.a && !o.so_far.b) return cycles;
+  const double memory = gpu.memory_latency * gpu.tensor_clock;
+  const double late = std::max(0.0, memory - products);  // the first lines
+  const double ahead = cycles * kHopperLinesAhead / lines;
+  return cycles + late + (lines > kHopperLinesAhead ? std::max(0.0, memory - ahead) : 0);
 }
 
 /// Forward and dgrad on wgmma: conv2d_hopper.cu.
@@ -43,6 +58,9 @@ Launch hopper_launch(const GpuModel& gpu, const HopperTiling& t, const RecordedO
   const double loaded = kHopperFilterBytes + t.boxes.bytes() / (t.boxes.halo + 1.0);  // a step, by TMA
   const double read = pixels / 64 * (kBlock / 16) * wgmma_bytes(kHopperOutputs);
   const auto tiles = static_cast<double>(t.tiles());
+  // The table has the kernel of 256 pixels; with 128, half as many products and results.
+  const char* const kernel = dgrad ? "conv2d_wgmma<256, true" : "conv2d_wgmma<256, false";
+  const double step = sass_table().loop(kernel, "HGMMA"), end = sass_table().end(kernel) * pixels / 256;
   Launch k;
   k.name = str("conv2d_wgmma ", t.pixels, "x", kHopperOutputs, dgrad ? " dgrad" : "");
   k.blocks = t.blocks(gpu.limits);
@@ -52,8 +70,12 @@ Launch hopper_launch(const GpuModel& gpu, const HopperTiling& t, const RecordedO
   k.flops = tiles * steps * 2 * results * kBlock;
   k.tensor_cycles = steps * 2 * results * kBlock / gpu.tensor_flops;
   k.shared_cycles = steps * (read + loaded) / GpuModel::kSharedBytesPerCycle;
-  k.start_cycles = assumed::kHopperFill;
-  k.serial_cycles = direct_epilogue(results);
+  k.issue_cycles = issue_cycles(kConsumerWarps, steps * step + end);
+  // While one warpgroup finishes, the other multiplies alone what it lags behind; but for the last tile.
+  const double finish = hopper_finish(gpu, t, o.operation, end, k.tensor_cycles);
+  const double lag = t.lag(static_cast<int64_t>(steps)) * k.tensor_cycles / steps / 2;
+  k.serial_cycles = std::max(0.0, finish - lag);
+  k.start_cycles = gpu.block_fill + std::min(finish, lag);
   k.memory_bytes = k.useful_bytes = static_cast<double>(o.bytes);
   k.l2_bytes = tiles * (steps * loaded + results * kTensorShared) + bytes_of(o.operation.so_far);
   k.useful_flops = static_cast<double>(o.flops);
@@ -211,11 +233,13 @@ Launch add_parts(const GpuModel& gpu, const RecordedOperation& o, int parts, int
 Launch hopper_wgrad(const GpuModel& gpu, const WgradTiling& t, const RecordedOperation& o) {
   const double columns = kWgradColumnBlocks * kBlock, results = kWgradOutputs * columns;
   const double boxes = t.boxes_per_part;
-  const double summed = 2 * t.dy_bytes() * summing(o.operation, t.tiles / t.output_tiles, t.parts);
+  const double sums = summing(o.operation, t.tiles / t.output_tiles, t.parts);
+  const double summed = 2 * t.dy_bytes() * sums;
   const double read =
       2 * (t.pixels / 16.0) * wgmma_bytes(columns) + summed;  // a box, both consumer warpgroups
+  const std::string kernel = str("conv2d_wgrad_wgmma<", t.pixels, ">");
   Launch k;
-  k.name = str("conv2d_wgrad_wgmma<", t.pixels, ">");
+  k.name = kernel;
   k.blocks = t.tiles * t.parts;
   k.threads = kHopperThreads;
   k.roof = gpu.tensor_flops;
@@ -223,7 +247,12 @@ Launch hopper_wgrad(const GpuModel& gpu, const WgradTiling& t, const RecordedOpe
   k.tensor_cycles = boxes * 2 * results * t.pixels / gpu.tensor_flops;
   k.shared_cycles = boxes * (read + t.stage_bytes()) / GpuModel::kSharedBytesPerCycle;
   const double stored = results * sizeof(float) * (t.parts > 1 ? 1 : 2);  // one part: dw is read first
-  k.serial_cycles = assumed::kHopperFill + stored / assumed::kScatter;
+  // Two warps sum dy, 16 pixels a turn of their loop. Of the end, parts take one way, gradients the other.
+  const SassTable& sass = sass_table();
+  const double end = issue_cycles(kConsumerWarps, sass.end(kernel) / 2);
+  k.issue_cycles = boxes * (issue_cycles(kConsumerWarps, sass.loop(kernel, "HGMMA")) +
+                            issue_cycles(2, sums * t.pixels / 16.0 * sass.loop(kernel, "LDS")));
+  k.serial_cycles = gpu.block_fill + std::max(stored / assumed::kScatter, end / gpu.issue_share);
   k.useful_flops = static_cast<double>(o.flops);
   k.memory_bytes = k.useful_bytes = static_cast<double>(o.bytes);
   k.l2_bytes = static_cast<double>(k.blocks) * (boxes * t.stage_bytes() + stored);

@@ -220,6 +220,43 @@ std::string format_losses(std::vector<CostRow> rows, CostGrouping grouping, Tabl
   return format_table(table, names, style);
 }
 
+std::string format_sensitivity(const GpuModel& gpu, const std::vector<RecordedOperation>& operations,
+                               TableStyle style) {
+  struct Constant {
+    const char* name;
+    double GpuModel::*field;
+    double shown;  // units of the field in one that is shown
+    int decimals;
+  };
+  const Constant constants[] = {
+      {"clock, GHz", &GpuModel::clock, 1e9, 3},
+      {"clock while tensor cores are busy, GHz", &GpuModel::tensor_clock, 1e9, 3},
+      {"share of the tensor cores that mma.sync reaches", &GpuModel::mma_sync_share, 1, 3},
+      {"share of issue slots in use", &GpuModel::issue_share, 1, 2},
+      {"device memory, TB/s", &GpuModel::memory_bandwidth, 1e12, 2},
+      {"L2, TB/s", &GpuModel::l2_bandwidth, 1e12, 2},
+      {"latency of device memory, us", &GpuModel::memory_latency, 1e-6, 2},
+      {"latency of L2, us", &GpuModel::l2_latency, 1e-6, 2},
+      {"latency of L1, cycles", &GpuModel::l1_latency, 1, 0},
+      {"start of a block on wgmma, cycles", &GpuModel::block_fill, 1, 0},
+      {"from one launch to the next, us", &GpuModel::launch, 1e-6, 2},
+  };
+  const auto milliseconds = [&](const GpuModel& model) {
+    double sum = 0;
+    for (const OperationCost& cost : cost_of(model, operations)) sum += cost.seconds();
+    return fixed(1e3 * sum, 2);
+  };
+  Table table = {{"constant", "assumed", "ms, 20 % smaller", "ms, 20 % larger"}};
+  for (const Constant& c : constants) {
+    GpuModel smaller = gpu, larger = gpu;
+    smaller.*c.field *= 0.8;
+    larger.*c.field *= 1.2;
+    table.push_back(
+        {c.name, fixed(gpu.*c.field / c.shown, c.decimals), milliseconds(smaller), milliseconds(larger)});
+  }
+  return format_table(table, 1, style);
+}
+
 nlohmann::json to_json(const GpuModel& gpu, const std::vector<OperationCost>& costs) {
   nlohmann::json rows = nlohmann::json::array();
   double seconds = 0;

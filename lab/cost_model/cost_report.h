@@ -43,6 +43,11 @@ std::string format_costs(const std::vector<CostRow>& rows, CostGrouping grouping
 /// One line a row: into what its time falls, in milliseconds; the longest first.
 std::string format_losses(std::vector<CostRow> rows, CostGrouping grouping, TableStyle style);
 
+/// One line for each constant of the GPU's model that is no entry of its data sheet: the milliseconds of all
+/// operations if it were 20 % smaller, and 20 % larger.
+std::string format_sensitivity(const GpuModel& gpu, const std::vector<RecordedOperation>& operations,
+                               TableStyle style);
+
 nlohmann::json to_json(const GpuModel& gpu, const std::vector<OperationCost>& costs);
 
 }  // namespace imago

@@ -26,7 +26,7 @@ const std::vector<GpuModel>& gpus() {
        .tensor_flops = 4096,
        .mma_sync_share = 0.629,
        .memory_bandwidth = 3.0e12,
-       .l2_bandwidth = 7.5e12,
+       .l2_bandwidth = 5.5e12,
        .l2_size = 50e6,
        .memory_latency = 0.6e-6,
        .l2_latency = 0.16e-6,
@@ -101,10 +101,10 @@ struct TileTimes {
   }
 };
 
-const char* limit_of(const Launch& k, const TileTimes& tile, double tail_share) {
+const char* limit_of(const Launch& k, const TileTimes& tile, double issue, double tail_share) {
   if (tail_share > 0.25) return "waves";
   if (tile.serial > tile.busy && tile.together(k.resident) > k.resident * tile.busy) return "latency";
-  if (k.issue_cycles >= std::max(k.tensor_cycles, k.shared_cycles)) return "issue";
+  if (issue >= std::max(k.tensor_cycles, k.shared_cycles)) return "issue";
   return k.shared_cycles > k.tensor_cycles ? "shared" : "tensor";
 }
 
@@ -126,8 +126,8 @@ LaunchTime time_of(const GpuModel& gpu, const Launch& k) {
   const double roof = k.roof * chip;           // FLOP/s
   const auto blocks = static_cast<double>(k.blocks);
   const int64_t tiles = k.all_tiles();
-  const TileTimes tile{k.start_cycles, std::max({k.tensor_cycles, k.shared_cycles, k.issue_cycles}),
-                       k.serial_cycles};
+  const double issue = k.issue_cycles / gpu.issue_share;
+  const TileTimes tile{k.start_cycles, std::max({k.tensor_cycles, k.shared_cycles, issue}), k.serial_cycles};
 
   // Bytes on their way limit the bandwidth: Little's law.
   const double flying = k.in_flight * std::min(blocks, static_cast<double>(sms * k.resident));
@@ -162,7 +162,7 @@ LaunchTime time_of(const GpuModel& gpu, const Launch& k) {
   if (all < gpu.launch)
     t.limit = "launch";
   else if (on_sms >= moved)
-    t.limit = limit_of(k, tile, (on_sms - even) / on_sms);
+    t.limit = limit_of(k, tile, issue, (on_sms - even) / on_sms);
   else if (moved > 2 * fed)
     t.limit = "latency";
   else

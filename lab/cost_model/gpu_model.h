@@ -1,8 +1,9 @@
 // How long a kernel takes on a GPU, from what one of its blocks does: a roofline that knows about tiles.
 //
 // A multiprocessor holds `resident` blocks. Each needs cycles of its tensor cores, of its shared memory and
-// of its instruction issue, and these overlap; it also waits for things that nothing of its own hides (the
-// ring's first tile, the epilogue, chains of dependent loads). So r blocks side by side take
+// of its instruction issue, of which it fills `issue_share`, and these overlap; it also waits for things that
+// nothing of its own hides (the ring's first tile, the epilogue, chains of dependent loads). So r blocks side
+// by side take
 //     T(r) = max(r * max(tensor, shared, issue), max(tensor, shared, issue) + serial)   cycles,
 // and the blocks of a launch take as many rounds ("waves") of that as they need. Persistent blocks,
 // which take one tile after the other, start once and need as many rounds as their tiles do. Meanwhile
@@ -34,9 +35,15 @@ struct GpuModel {
   int threads_per_sm;
   int shared_per_sm;  // bytes, for all blocks
 
+  // Assumed, not measured, of every GPU.
+  double issue_share = 0.8;  // of its issue slots that a multiprocessor fills, if it has warps enough
+  double l1_latency = 35;    // cycles until a load that hits L1 has come; a shuffle takes two thirds
+  double block_fill = 1500;  // cycles until the first box of a block on wgmma has come: start, barriers, TMA
+
   static constexpr double kSharedBytesPerCycle = 128;  // of a multiprocessor
-  static constexpr double kLanesPerCycle = 128;        // four schedulers of 32
-  static constexpr double kFloatFlopsPerCycle = 256;   // FFMA
+  static constexpr double kSchedulers = 4;            // of a multiprocessor: an instruction of a warp a cycle
+  static constexpr double kLanesPerCycle = 128;       // four schedulers of 32
+  static constexpr double kFloatFlopsPerCycle = 256;  // FFMA
 
   /// What matrix products can reach at best, FLOP/s: in bfloat16, in float32.
   double tensor_peak() const { return limits.sms * tensor_flops * tensor_clock; }

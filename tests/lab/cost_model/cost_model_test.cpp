@@ -6,6 +6,7 @@
 #include "kernels/cuda/convolution/conv2d_tiling.h"
 #include "kernels/plan/plan_backend.h"
 #include "lab/cost_model/cost_model.h"
+#include "lab/cost_model/sass_table.h"
 #include "tests/lab/cost_model/cifar10_unet.h"
 
 namespace imago {
@@ -54,6 +55,33 @@ TEST(CostModel, ConvolutionAt32x32ByHand) {
   EXPECT_DOUBLE_EQ(t.waves, 512 / 132.0);                 // 3.88: four rounds, the last of them 116 blocks
   const double tile = l.tensor_cycles + l.serial_cycles;  // shared memory keeps up
   EXPECT_NEAR(t.utilisation, (l.start_cycles + 512 * tile / 132) / (l.start_cycles + 4 * tile), 1e-12);
+}
+
+// Four lines of four groups a thread, two warps a scheduler. With a filter ring of seven stages one warpgroup
+// lags six steps of 512 cycles behind, which hide that much of the end, but for the last tile's.
+TEST(CostModel, OneWarpgroupMultipliesWhileTheOtherFinishes) {
+  const GpuModel& gpu = h100();
+  const Launch l = launches_of(gpu, conv3x3("conv2d", 128, 32, 128, 128))[0];
+  const double end = sass_table().end("conv2d_wgmma<256, false");
+  const double finish = std::max(8 * end / 4 / gpu.issue_share, end + 16 * gpu.l1_latency * 4 / 3);
+  EXPECT_DOUBLE_EQ(l.serial_cycles, finish - 6 * 512);
+  EXPECT_DOUBLE_EQ(l.start_cycles, gpu.block_fill + 6 * 512);
+  // 64 channels, 1x1: one step a tile, nothing to lag behind.
+  RecordedOperation o = conv3x3("conv2d", 128, 32, 64, 128);
+  o.operation.w.shape = {128, 1, 1, 64};
+  o.operation.geometry = Conv2dGeometry::same(1);
+  EXPECT_DOUBLE_EQ(launches_of(gpu, o)[0].serial_cycles, finish);
+}
+
+// A residual comes two lines ahead: nothing to wait for, unless memory takes longer than two lines to finish.
+TEST(CostModel, ResidualsComeAhead) {
+  RecordedOperation o = conv3x3("conv2d", 128, 32, 128, 128);
+  const double without = launches_of(h100(), o)[0].serial_cycles;
+  o.operation.epilogue.residual = o.operation.y;
+  EXPECT_DOUBLE_EQ(launches_of(h100(), o)[0].serial_cycles, without);
+  GpuModel slow = h100();
+  slow.memory_latency = 4000 / slow.tensor_clock;
+  EXPECT_GT(launches_of(slow, o)[0].serial_cycles, without);
 }
 
 // At 4x4 there are 16 boxes of 128 pixels and two tiles of channels: 32 blocks, too few. 64x64 tiles instead:

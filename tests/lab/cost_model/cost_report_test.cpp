@@ -113,6 +113,20 @@ TEST(CostReport, MarkdownHasOneLineARow) {
   EXPECT_EQ(text.rfind("| operation", 0), 0u);
 }
 
+// Slower memory, longer latencies: more time. The table has a line a constant.
+TEST(CostReport, SensitivityToEveryConstant) {
+  const GpuModel& gpu = gpu_model("h100");
+  const auto operations = record_training_step(small_training());
+  const std::string text = format_sensitivity(gpu, operations, TableStyle::kMarkdown);
+  EXPECT_EQ(std::count(text.begin(), text.end(), '\n'), 2 + 11);
+  GpuModel slow = gpu;
+  slow.launch *= 2;
+  const auto milliseconds = [&](const GpuModel& model) {
+    return total_of(group_costs(cost_of(model, operations), CostGrouping::kOperation)).time.total();
+  };
+  EXPECT_GT(milliseconds(slow), milliseconds(gpu));
+}
+
 TEST(CostReport, RefusesOtherFiles) {
   const std::string file = testing::TempDir() + "/other.json";
   for (const char* text : {"[]", "{}", R"({"rows": 1})", R"({"rows": [{"layer": "a", "op": "b"}]})",
