@@ -75,7 +75,8 @@ Launch delta(const GpuModel& gpu, const RecordedOperation& o) {
   k.threads = kFlatThreads;
   k.resident = gpu.threads_per_sm / k.threads;
   k.memory_bytes = k.l2_bytes = 2 * static_cast<double>(q.bytes());
-  k.in_flight = k.threads * 2 * static_cast<double>(size_of(q.dtype)) * assumed::kUnroll;
+  const double loads = q.shape[2] / o.operation.heads > 64 ? 2 : 1;  // the loop is unrolled by two
+  k.in_flight = k.threads * 2 * 8 * static_cast<double>(size_of(q.dtype)) * loads;  // eight channels each
   return k;
 }
 

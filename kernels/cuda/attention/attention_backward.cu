@@ -41,7 +41,7 @@ struct BackwardArgs {
 
 // ---- delta[n,h,t] = sum_d dy y: eight lanes a row, eight channels a lane where they come in eights ----
 
-template <class T>
+template <class T, bool kVector>
 __global__ void __launch_bounds__(256)
     attention_delta_kernel(const T* dy, const T* y, const int tokens, const int heads, const int dim,
                            const int64_t rows, float* delta) {
@@ -49,7 +49,19 @@ __global__ void __launch_bounds__(256)
   const int lane = static_cast<int>(threadIdx.x) % 8;
   float sum = 0.0f;
   if (row < rows) {
-    for (int d = lane; d < dim; d += 8) sum += to_float(dy[row * dim + d]) * to_float(y[row * dim + d]);
+    dy += row * dim, y += row * dim;
+    if constexpr (kVector) {
+#pragma unroll 2
+      for (int d = 8 * lane; d < dim; d += 64) {
+        float a[8], b[8];
+        load8(dy + d, a);
+        load8(y + d, b);
+#pragma unroll
+        for (int e = 0; e < 8; ++e) sum += a[e] * b[e];
+      }
+    } else {
+      for (int d = lane; d < dim; d += 8) sum += to_float(dy[d]) * to_float(y[d]);
+    }
   }
   for (int distance = 4; distance > 0; distance /= 2) sum += __shfl_xor_sync(0xffffffffu, sum, distance);
   if (lane != 0 || row >= rows) return;
@@ -163,10 +175,12 @@ __global__ void __launch_bounds__(kAttentionThreads) attention_dkv_kernel(const 
 void launch_delta(const Gpu& gpu, ConstTensorRef dy, ConstTensorRef y, const AttentionShape& s,
                   float* delta) {
   const int64_t rows = int64_t{s.images} * s.tokens * s.heads;
+  const bool vector = s.dim % 8 == 0 && aligned16(dy.data) && aligned16(y.data);
   dispatch_float(dy.dtype, "attention_backward", [&](auto t) {
     using T = decltype(t);
-    launch(attention_delta_kernel<T>, {.grid = blocks_for(rows * 8, 256), .block = 256, .stream = gpu.stream},
-           dy.as<T>(), y.as<T>(), s.tokens, s.heads, s.dim, rows, delta);
+    launch(vector ? attention_delta_kernel<T, true> : attention_delta_kernel<T, false>,
+           {.grid = blocks_for(rows * 8, 256), .block = 256, .stream = gpu.stream}, dy.as<T>(), y.as<T>(),
+           s.tokens, s.heads, s.dim, rows, delta);
   });
 }
 
