@@ -1,4 +1,5 @@
-// Attention forward and backward on the tensor-core kernels of attention.cu and attention_backward.cu.
+// Attention forward and backward on tensor cores: attention_hopper.cu and attention_backward_hopper.cu where
+// takes_wgmma says so, else attention.cu and attention_backward.cu.
 #include <algorithm>
 
 #include "kernels/cuda/attention/attention_tiling.h"
@@ -66,6 +67,40 @@ Launch walk(const GpuModel& gpu, const std::string& name, const RecordedOperatio
   return k;
 }
 
+/// What a block on wgmma does with each tile of 64 tokens that it walks along. Products are of 64 x 64 x D,
+/// by both warpgroups together.
+struct WgmmaTile {
+  double scores, sums;   // products whose left operand comes from shared memory, and from registers
+  double own_tiles;      // that a block loads and stores once
+  double exchanged = 0;  // bytes of shared memory written and read besides
+};
+
+/// A kernel on wgmma whose blocks own `rows` tokens of one head and walk along all, two tensors at a time.
+Launch walk_wgmma(const GpuModel& gpu, const std::string& name, const RecordedOperation& o, int64_t rows,
+                  int head_dim, const WgmmaTile& tile) {
+  constexpr double kTokens = kWgmmaTokens;
+  const Shape& q = o.operation.x.a.shape;  // [N,T,heads*D]
+  const auto steps = static_cast<double>(ceil_div(q[1], kWgmmaTokens));
+  const double tile_bytes = kTokens * head_dim * 2, flops = 2 * kTokens * kTokens * head_dim;
+  // A left operand [64,16] for every right one [64,16] of scores; sums read right operands [16,D] alone.
+  const double read = tile.scores * 2 * tile_bytes + tile.sums * tile_bytes;
+  Launch k;
+  k.name = name;
+  k.blocks = q[0] * o.operation.heads * ceil_div(q[1], rows);
+  k.threads = kWgmmaAttentionThreads;
+  k.roof = gpu.tensor_flops;
+  k.flops = static_cast<double>(k.blocks) * steps * (tile.scores + tile.sums) * flops;
+  k.tensor_cycles = steps * (tile.scores + tile.sums) * flops / gpu.tensor_flops;
+  k.shared_cycles = steps * (read + 2 * tile_bytes + tile.exchanged) / GpuModel::kSharedBytesPerCycle;
+  // Instructions of a thread and tile, within a tenth of what lab/sass counts in each of the nine loops.
+  const double instructions = 300.0 + head_dim;
+  const double softmax = 2 * 128 * instructions / GpuModel::kLanesPerCycle;
+  k.issue_cycles = steps * softmax;
+  k.serial_cycles = assumed::kHopperFill + softmax;  // the first tile's, for which all tensor cores wait
+  k.l2_bytes = static_cast<double>(k.blocks) * (2 * steps + tile.own_tiles) * tile_bytes;
+  return k;
+}
+
 /// Rows of dy times rows of y, before the rest of backward.
 Launch delta(const GpuModel& gpu, const RecordedOperation& o) {
   const ConstTensorRef& q = o.operation.x.a;  // [N,T,heads*D]
@@ -109,6 +144,34 @@ std::vector<Launch> forward(const GpuModel& gpu, const RecordedOperation& o) {
   return {k};
 }
 
+std::vector<Launch> forward_wgmma(const GpuModel& gpu, const RecordedOperation& o, int head_dim) {
+  Launch k = walk_wgmma(gpu, str("attention_wgmma<", head_dim, ">"), o, kWgmmaQueries, head_dim,
+                        {.scores = 2, .sums = 2, .own_tiles = 4});
+  k.useful_flops = static_cast<double>(o.flops);
+  k.memory_bytes = k.useful_bytes = static_cast<double>(o.bytes);
+  return {k};
+}
+
+/// The operation's bytes are those of eight tensors, dy, q, k, v, y, dq, dk and dv, but each kernel reads
+/// four: together they are larger than an H100's L2.
+void share_backward(const RecordedOperation& o, Launch& dq, Launch& dkv) {
+  // Two of the operation's five products are dq's own (scores once, dS k), three those of the other kernel.
+  const auto flops = static_cast<double>(o.flops), bytes = static_cast<double>(o.bytes);
+  dq.useful_flops = 0.4 * flops, dkv.useful_flops = 0.6 * flops;
+  dq.useful_bytes = dkv.useful_bytes = bytes / 2;
+  dq.memory_bytes = 5 * bytes / 8, dkv.memory_bytes = 6 * bytes / 8;
+}
+
+std::vector<Launch> backward_wgmma(const GpuModel& gpu, const RecordedOperation& o, int head_dim) {
+  Launch dq = walk_wgmma(gpu, str("attention_dq_wgmma<", head_dim, ">"), o, kWgmmaQueries, head_dim,
+                         {.scores = 4, .sums = 2, .own_tiles = 6});
+  constexpr double kHandedOver = 2.0 * kWgmmaTokens * kWgmmaTokens * 2;  // P^T in bfloat16, there and back
+  Launch dkv = walk_wgmma(gpu, str("attention_dkv_wgmma<", head_dim, ">"), o, kWgmmaTokens, head_dim,
+                          {.scores = 2, .sums = 2, .own_tiles = 4, .exchanged = kHandedOver});
+  share_backward(o, dq, dkv);
+  return {delta(gpu, o), dq, dkv};
+}
+
 template <int kD>
 std::vector<Launch> backward(const GpuModel& gpu, const RecordedOperation& o) {
   constexpr double kColumns = kWalk<kD>;
@@ -124,10 +187,7 @@ std::vector<Launch> backward(const GpuModel& gpu, const RecordedOperation& o) {
   Launch dq = walk(gpu, str("attention_dq<", kD, ">"), o, 1, kD, kColumns, in_shared, for_q, 2 * kColumns);
   Launch dkv = walk(gpu, str("attention_dkv<", kD, ">"), o, kD / kSlice<kD>, kD, kColumns, in_shared, for_kv,
                     2 * kColumns);
-  // Two of the operation's five products are dq's own (scores once, dS k), three those of the other kernel.
-  const auto flops = static_cast<double>(o.flops), bytes = static_cast<double>(o.bytes);
-  dq.useful_flops = 0.4 * flops, dkv.useful_flops = 0.6 * flops;
-  dq.memory_bytes = dq.useful_bytes = bytes / 2, dkv.memory_bytes = dkv.useful_bytes = bytes / 2;
+  share_backward(o, dq, dkv);
   return {delta(gpu, o), dq, dkv};
 }
 
@@ -141,6 +201,10 @@ std::vector<Launch> attention_launches(const GpuModel& gpu, const RecordedOperat
     return {delta(gpu, o), simple(gpu, o, "attention_dq_simple", 0.4),
             simple(gpu, o, "attention_dkv_simple", 0.6)};
   }
+  if (takes_wgmma(gpu.limits, dim, dim % 8 == 0))  // tensors of the plan device are aligned
+    return dispatch_wide_head(static_cast<int>(dim), [&](auto d) {
+      return is_forward ? forward_wgmma(gpu, o, d) : backward_wgmma(gpu, o, d);
+    });
   return dispatch_head_dim(static_cast<int>(dim), [&](auto d) {
     constexpr int kD = decltype(d)::value;
     return is_forward ? forward<kD>(gpu, o) : backward<kD>(gpu, o);

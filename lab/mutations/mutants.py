@@ -22,6 +22,8 @@ ROWS = {
     "convolution": ("conv2d_float32", "conv2d_bfloat16", "conv2d_dgrad_*", "conv2d_wgrad_*"),
     "attention/attention.cu": ("attention_bfloat16", "attention_float32"),
     "attention/attention_backward.cu": ("attention_backward_*",),
+    "attention/attention_hopper.cu": ("attention_bfloat16",),
+    "attention/attention_backward_hopper.cu": ("attention_backward_bfloat16",),
     "attention": ("attention_*",),
     "norm/group_norm.cu": ("group_norm_float32", "group_norm_bfloat16"),
     "norm/group_norm_backward.cu": ("group_norm_backward_*",),

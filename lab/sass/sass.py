@@ -30,6 +30,8 @@ HOT = {
     "norm/group_norm_backward.cu": r"group_norm_sums_kernel<8, true, __nv_bfloat16>",
     "attention/attention.cu": r"<.*256",
     "attention/attention_backward.cu": r"<.*256",
+    "attention/attention_hopper.cu": r"<256",
+    "attention/attention_backward_hopper.cu": r"<256",
     "optimizer/optimizer.cu": r"adamw",
 }
 CLASSES = (  # the first that matches

@@ -1,7 +1,7 @@
 // Attention forward: y = softmax(scale q k^T) v per image and head; lse = log sum exp of the scaled scores.
 //
 // q, k, v, y [N,T,heads*D] bfloat16, lse [N,heads,T] float32; D up to 256, any T. (float32 and
-// larger D: attention_simple.cu.)
+// larger D: attention_simple.cu. Heads of more than 32 channels on an H100: attention_hopper.cu.)
 //
 // The idea (Dao 2022, 2023): a block owns 64 queries of one head and walks along the keys, a tile at a time.
 // Scores are exponentiated against the largest one seen so far (Milakov & Gimelshein 2018); when a larger one
@@ -11,8 +11,10 @@
 //
 // Cost: 4 N heads T^2 D FLOP on tensor cores; q, k, v, y through memory once, k and v T / 64
 // times through L2.
+#include "kernels/cuda/attention/attention_hopper.h"
 #include "kernels/cuda/attention/attention_simple.h"
 #include "kernels/cuda/attention/attention_tile.h"
+#include "kernels/cuda/attention/running_softmax.h"
 #include "kernels/cuda/runtime/cuda_backend.h"
 
 namespace imago::IMAGO_CUDA_NAMESPACE {
@@ -31,52 +33,6 @@ struct ForwardArgs {
     return {
         tensor + static_cast<int64_t>(blockIdx.z) * tokens * stride + static_cast<int64_t>(blockIdx.y) * dim,
         stride, tokens, dim, vector};
-  }
-};
-
-/// The running softmax of rows lane / 4 and lane / 4 + 8 of a warp's sixteen.
-struct RunningSoftmax {
-  float largest[2] = {-INFINITY, -INFINITY};  // of the row so far, in units of log2
-  float sum[2] = {0.0f, 0.0f};                // of this lane's share of the row
-
-  /// scores -> exp2(scores - largest); returns what earlier sums must be multiplied by.
-  template <int kColumns>
-  __device__ __forceinline__ float2 update(float (&scores)[kColumns][4], float scale_log2, int valid_keys) {
-    const int lane = static_cast<int>(threadIdx.x) % 32;
-    float rescale[2];
-#pragma unroll
-    for (int half = 0; half < 2; ++half) {
-      float top = largest[half];
-#pragma unroll
-      for (int j = 0; j < kColumns; ++j)
-#pragma unroll
-        for (int e = 0; e < 2; ++e) {
-          float& s = scores[j][2 * half + e];
-          s = 8 * j + lane % 4 * 2 + e < valid_keys ? s * scale_log2 : -INFINITY;
-          top = fmaxf(top, s);
-        }
-      top = fmaxf(top, __shfl_xor_sync(0xffffffffu, top, 1));
-      top = fmaxf(top, __shfl_xor_sync(0xffffffffu, top, 2));
-      rescale[half] =
-          ptx::exp2_approx(largest[half] - top);  // 0 at first; top is finite: a tile has a valid key
-      largest[half] = top;
-      sum[half] *= rescale[half];
-#pragma unroll
-      for (int j = 0; j < kColumns; ++j)
-#pragma unroll
-        for (int e = 0; e < 2; ++e) {
-          float& s = scores[j][2 * half + e];
-          s = ptx::exp2_approx(s - top);
-          sum[half] += s;
-        }
-    }
-    return make_float2(rescale[0], rescale[1]);
-  }
-
-  __device__ __forceinline__ float row_sum(int half) const {
-    float s = sum[half];
-    s += __shfl_xor_sync(0xffffffffu, s, 1);
-    return s + __shfl_xor_sync(0xffffffffu, s, 2);
   }
 };
 
@@ -103,7 +59,8 @@ __global__ void __launch_bounds__(kAttentionThreads) attention_kernel(const Forw
     __syncthreads();  // q and k are here
     float scores[kKeys<kD> / 8][4];
     multiply_transposed<kD, kKeys<kD>>(scores, q_tile, row, k_tile);
-    const float2 rescale = softmax.update(scores, args.scale * kLog2E, args.tokens - key);
+    const float2 rescale =
+        softmax.update<kKeys<kD> / 2>(&scores[0][0], args.scale * kLog2E, args.tokens - key);
 #pragma unroll
     for (int i = 0; i < kD / 8; ++i) {
       y[i][0] *= rescale.x, y[i][1] *= rescale.x;
@@ -127,7 +84,7 @@ __global__ void __launch_bounds__(kAttentionThreads) attention_kernel(const Forw
     const int query = first_query + row + lane / 4 + 8 * half;
     if (lane % 4 == 0 && query < args.tokens)
       args.lse[(static_cast<int64_t>(blockIdx.z) * args.heads + blockIdx.y) * args.tokens + query] =
-          softmax.largest[half] / kLog2E + logf(sum);
+          softmax.log_sum_exp(half, sum);
   }
   store_rows<kD>(y, inverse, const_cast<__nv_bfloat16*>(args.head(args.y).first), q, first_query + row, 0);
 }
@@ -142,6 +99,7 @@ void CudaBackend::attention(ConstTensorRef q, ConstTensorRef k, ConstTensorRef v
   using T = __nv_bfloat16;
   const bool vector =
       shape.dim % 8 == 0 && aligned16(q.data) && aligned16(k.data) && aligned16(v.data) && aligned16(y.data);
+  if (takes_wgmma(gpu_, shape.dim, vector)) return attention_hopper(gpu_, q, k, v, heads, scale, y, lse);
   const ForwardArgs args{q.as<T>(),    k.as<T>(),   v.as<T>(), y.as<T>(), lse.as<float>(),
                          shape.tokens, shape.heads, shape.dim, scale,     vector};
   dispatch_head_dim(shape.dim, [&](auto d) {

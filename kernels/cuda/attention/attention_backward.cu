@@ -3,7 +3,7 @@
 //   dq = scale dS k,   dk = scale dS^T q,   dv = P^T dy.
 //
 // All of [N,T,heads*D] in bfloat16, lse [N,heads,T] float32; D up to 256. (float32 and
-// larger D: attention_simple.cu.)
+// larger D: attention_simple.cu. Heads of more than 32 channels on an H100: attention_backward_hopper.cu.)
 //
 // The idea (Dao 2022): P is computed again from lse, a tile at a time. One kernel owns queries and walks
 // along the keys for dq; another owns keys and walks along the queries for dk and dv, on transposed scores,
@@ -13,8 +13,10 @@
 // registers; each slice computes the scores again.
 //
 // Cost: 14 N heads T^2 D FLOP (18 at D = 256) on tensor cores.
+#include "kernels/cuda/attention/attention_hopper.h"
 #include "kernels/cuda/attention/attention_simple.h"
 #include "kernels/cuda/attention/attention_tile.h"
+#include "kernels/cuda/attention/running_softmax.h"
 #include "kernels/cuda/runtime/cuda_backend.h"
 
 namespace imago::IMAGO_CUDA_NAMESPACE {
@@ -200,6 +202,8 @@ void CudaBackend::attention_backward(ConstTensorRef dy, ConstTensorRef q, ConstT
   for (const void* p : {dy.data, q.data, k.data, v.data, static_cast<const void*>(dq.data),
                         static_cast<const void*>(dk.data), static_cast<const void*>(dv.data)})
     vector = vector && aligned16(p);
+  if (takes_wgmma(gpu_, shape.dim, vector))
+    return attention_backward_hopper(gpu_, dy, q, k, v, lse, delta, heads, scale, dq, dk, dv);
   BackwardArgs args{q.as<T>(),   k.as<T>(),  v.as<T>(),  dy.as<T>(), lse.as<float>(),
                     delta,       dq.as<T>(), dk.as<T>(), dv.as<T>(), shape.tokens,
                     shape.heads, shape.dim,  1,          scale,      vector};

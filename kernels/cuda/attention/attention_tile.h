@@ -14,8 +14,6 @@
 
 namespace imago::IMAGO_CUDA_NAMESPACE {
 
-constexpr float kLog2E = 1.4426950408889634f;
-
 /// One head of one image in a tensor [N,T,heads*D].
 struct HeadView {
   const __nv_bfloat16* first;  // token 0

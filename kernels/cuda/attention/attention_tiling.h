@@ -44,4 +44,26 @@ inline bool takes_tensor_cores(DType dtype, int64_t dim) {
   return dtype == DType::kBFloat16 && dim <= 256;
 }
 
+// ---- On Hopper's own instructions: attention_hopper.cu, attention_backward_hopper.cu ----
+
+constexpr int kWgmmaTokens = 64;  // of a tile, and of the scores that a warpgroup multiplies at a time
+constexpr int kWgmmaAttentionThreads = 3 * 128;  // two warpgroups multiply, one loads
+constexpr int kWgmmaQueries = 2 * kWgmmaTokens;  // of a block, forward and for dq
+// Of their rings: tiles of k and v; the same for dq, where q and dy leave no room for more; tiles of both q
+// and dy for dk and dv.
+constexpr int kWgmmaForwardStages = 4, kWgmmaQueryStages = 3, kWgmmaKeyStages = 2;
+
+/// An H100, rows that TMA can fetch, and heads that are not mostly padding in blocks of 64 channels.
+inline bool takes_wgmma(const GpuLimits& gpu, int64_t dim, bool vector) {
+  return gpu.capability == 90 && vector && dim > 32 && dim <= 256;
+}
+
+/// f(kD) for the heads that take_wgmma says yes to.
+template <class F>
+auto dispatch_wide_head(int dim, F&& f) {
+  if (dim <= 64) return f(std::integral_constant<int, 64>());
+  if (dim <= 128) return f(std::integral_constant<int, 128>());
+  return f(std::integral_constant<int, 256>());
+}
+
 }  // namespace imago::tiling

@@ -4,21 +4,12 @@
 
 #include "kernels/cuda/convolution/pixel_boxes.h"
 #include "kernels/cuda/device/ptx.h"
+#include "kernels/cuda/device/ring_position.h"
 #include "kernels/cuda/device/vec.h"
 #include "kernels/cuda/runtime/gpu.h"
 #include "kernels/tensor_ref.h"
 
 namespace imago::IMAGO_CUDA_NAMESPACE {
-
-/// A ring of stages between a producer (TMA) and consumers (tensor cores): where it stands, and the parity
-/// of the lap.
-struct RingPosition {
-  int slot = 0;
-  unsigned lap = 0;
-  __device__ __forceinline__ void advance(int stages) {
-    if (++slot == stages) slot = 0, lap ^= 1;
-  }
-};
 
 /// The boxes of pixels that tile an output of [N,H,W], as kernels see them.
 struct PixelBoxes : BoxShape {

@@ -100,11 +100,12 @@ PtxCase product_case(int add) {
 }  // namespace
 
 std::vector<PtxCase> wgmma_cases() {
-  return {product_case<32, kKMajor, kKMajor>(1),       product_case<64, kKMajor, kKMajor>(0),
-          product_case<128, kKMajor, kKMajor>(1),      product_case<192, kKMajor, kKMajor>(1),
-          product_case<256, kKMajor, kKMajor>(1),      product_case<64, kMnMajor, kKMajor>(1),
-          product_case<128, kKMajor, kMnMajor>(1),     product_case<256, kMnMajor, kMnMajor>(0),
-          product_case<64, kKMajor, kKMajor, true>(1), product_case<128, kKMajor, kMnMajor, true>(0)};
+  return {product_case<32, kKMajor, kKMajor>(1),        product_case<64, kKMajor, kKMajor>(0),
+          product_case<128, kKMajor, kKMajor>(1),       product_case<192, kKMajor, kKMajor>(1),
+          product_case<256, kKMajor, kKMajor>(1),       product_case<64, kMnMajor, kKMajor>(1),
+          product_case<128, kKMajor, kMnMajor>(1),      product_case<256, kMnMajor, kMnMajor>(0),
+          product_case<64, kKMajor, kKMajor, true>(1),  product_case<128, kKMajor, kMnMajor, true>(0),
+          product_case<64, kKMajor, kMnMajor, true>(1), product_case<256, kKMajor, kMnMajor, true>(1)};
 }
 
 }  // namespace imago::IMAGO_CUDA_NAMESPACE
