@@ -87,6 +87,7 @@ void ThreadTeam::run(int threads, const std::function<void(int)>& work) {
   threads_ = threads;
   failed_.store(false, std::memory_order_relaxed);
   const uint32_t loop = number(state_.load(std::memory_order_relaxed)) + kLoop;
+  left_.store(loop - kLoop, std::memory_order_relaxed);  // not this one: numbers come around
   state_ = loop | kOpen;
   for (int i = 0; i < std::min(threads - 1, kWakes); ++i) state_.notify_one();
   call(0);
