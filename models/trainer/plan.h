@@ -29,8 +29,8 @@ struct TrainingPlan {
 /// The device's scratch memory is not in the count: what a backend asks for differs from one to the next.
 TrainingPlan plan_training(const TrainConfig& config);
 
-/// What the loader will hold of so many images: each decoded once and kept, up to its limit. More where images
-/// are not square and are cropped at random.
+/// What the loader will hold of so many images: each decoded once and kept, up to its limit. More where
+/// images are not square and are cropped at random.
 int64_t decoded_bytes(int64_t images, const TrainConfig& config);
 
 }  // namespace imago
