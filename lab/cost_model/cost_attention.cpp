@@ -96,7 +96,7 @@ Launch walk_wgmma(const GpuModel& gpu, const std::string& name, const RecordedOp
   const double instructions = 300.0 + head_dim;
   const double softmax = 2 * 128 * instructions / GpuModel::kLanesPerCycle;
   k.issue_cycles = steps * softmax;
-  k.serial_cycles = assumed::kHopperFill + softmax;  // the first tile's, for which all tensor cores wait
+  k.serial_cycles = gpu.block_fill + softmax;  // the first tile's, for which all tensor cores wait
   k.l2_bytes = static_cast<double>(k.blocks) * (2 * steps + tile.own_tiles) * tile_bytes;
   return k;
 }
