@@ -167,12 +167,15 @@ TEST(CudaTraining, GradientsEqualTheCpus) {
 }
 
 TEST(CudaTraining, Bfloat16FollowsTheCpu) {
-  const Outcome cpu = train(full_config(4, Device::kCpu, DType::kBFloat16));
-  const Outcome cuda = train(full_config(4, kEmulated, DType::kBFloat16));
-  // Activations are rounded at 2^-9 each, at the same places but now and then to the other side.
+  const auto run = [](int steps, Device device) {
+    return train(full_config(steps, device, DType::kBFloat16));
+  };
+  // Activations are rounded at 2^-9 each, at the same places but now and then to the other side: either
+  // device's gradients are 1 % from those in float32. Later steps' are taken at weights that differ already.
+  EXPECT_LE(distance(run(1, kEmulated).gradients, run(1, Device::kCpu).gradients), 0.02);
+  const Outcome cpu = run(4, Device::kCpu), cuda = run(4, kEmulated);
   for (size_t i = 0; i < 4; ++i)
     EXPECT_NEAR(cuda.metrics[i].loss, cpu.metrics[i].loss, 0.005 * cpu.metrics[i].loss) << i;
-  EXPECT_LE(distance(cuda.gradients, cpu.gradients), 0.03);
 }
 
 TEST(CudaTraining, AGraphComputesTheSameBits) {
